@@ -1,0 +1,257 @@
+"""
+Agree with the venue: reading it is an ordinary loop, comparing it is pure.
+
+`read_snapshot` only asks. `compare` runs inside a decision, on a journaled snapshot, and walks the
+table of the design: what we think open against what the venue lists. Orders that changed after the
+snapshot began are left alone, because the snapshot may be older than what we know of them.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Final, TypeVar
+
+from market_maker.domain.errors import ExchangeUnavailable, OutcomeUnknown, UnknownOrder
+from market_maker.domain.events import Balance, OrderLookedUp, VenuePosition, VenueSnapshotTaken
+from market_maker.domain.fill import Fill
+from market_maker.domain.instrument import InstrumentKind
+from market_maker.domain.order import (
+    CancelRequest,
+    Order,
+    OrderReport,
+    OrderState,
+    transition,
+)
+from market_maker.domain.symbol import IncidentSeverity, SymbolMode
+from market_maker.engine.draft import Draft
+from market_maker.ports.clock import Clock
+from market_maker.ports.exchange import Exchange
+
+T = TypeVar("T")
+
+READS_MAX: Final = 5
+REQUEST_TIMEOUT_S: Final = 10
+UNSETTLED: Final = frozenset({OrderState.PENDING_NEW, OrderState.UNKNOWN})
+
+
+async def read_snapshot(
+    exchange: Exchange,
+    clock: Clock,
+    *,
+    symbol: str,
+    orders: Sequence[Order],
+    since_at: datetime,
+    after_trade_id: str,
+    update_id: str,
+) -> VenueSnapshotTaken:
+    """
+    Read one symbol at the venue as one consistent view.
+
+    Fills are read before and after the rest; the view is taken again while they differ, so that a
+    balance never reflects a fill that the snapshot does not hold. Raises `ExchangeError`s.
+    """
+    fills = await _read_fills(exchange, symbol, after_trade_id)
+    for _ in range(READS_MAX):
+        before = fills
+        open_orders = await _within(exchange.fetch_open_orders(symbol))
+        listed = {report.client_order_id for report in open_orders}
+        missing = [o for o in orders if o.state.is_resting and o.client_order_id not in listed]
+        lookups = await _look_up_each(exchange, clock, missing, update_id)
+        balances, position = await _read_account(exchange, symbol)
+        fills = await _read_fills(exchange, symbol, after_trade_id)
+        if len(fills) == len(before):
+            break
+    else:
+        raise ExchangeUnavailable(f"{symbol} trades faster than it can be read consistently")
+    return VenueSnapshotTaken(
+        id=update_id,
+        symbol=symbol,
+        exchange_at=None,
+        received_at=clock.now(),
+        since_at=since_at,
+        open_orders=open_orders,
+        lookups=lookups,
+        fills=fills,
+        balances=balances,
+        position=position,
+    )
+
+
+async def look_up(
+    exchange: Exchange, clock: Clock, *, symbol: str, client_order_id: str, update_id: str
+) -> OrderLookedUp:
+    """Ask for one order and its fills; "not found" is an answer, not yet a conclusion."""
+    report: OrderReport | None = None
+    fills: tuple[Fill, ...] = ()
+    with suppress(UnknownOrder):
+        report = await _within(exchange.fetch_order(symbol, client_order_id))
+    if report is not None and report.cumulative_quantity:
+        fills = await _within(exchange.fetch_fills(symbol, client_order_id=client_order_id))
+    return OrderLookedUp(
+        id=update_id,
+        symbol=symbol,
+        exchange_at=None,
+        received_at=clock.now(),
+        client_order_id=client_order_id,
+        report=report,
+        is_conclusive=report is not None,
+        fills=fills,
+    )
+
+
+def book_lookup(draft: Draft, lookup: OrderLookedUp) -> None:
+    """Apply the answer to a question about one order; only a conclusive "not found" ends it."""
+    order = draft.find_order(lookup.client_order_id)
+    if order is None:
+        return
+    for fill in lookup.fills:
+        draft.book_fill(fill)
+    order = draft.find_order(lookup.client_order_id) or order
+    if lookup.report is not None:
+        if order.state is OrderState.PENDING_CANCEL and lookup.report.state.is_resting:
+            # The cancel never arrived: the order is live and may be canceled again.
+            back = OrderState.PARTIALLY_FILLED if order.filled_quantity else OrderState.OPEN
+            order = draft.put_order(transition(order, back))
+        draft.book_report(order, lookup.report)
+    elif lookup.is_conclusive and not order.is_terminal:
+        if order.state in UNSETTLED:
+            draft.put_order(transition(replace(order, reason="never placed"), OrderState.EXPIRED))
+        else:
+            draft.open_incident(
+                "order_vanished", f"the venue no longer knows order {order.client_order_id}"
+            )
+
+
+def compare(draft: Draft, snapshot: VenueSnapshotTaken, *, is_account_dedicated: bool) -> None:
+    """Walk the reconcile table over one snapshot; quoting may resume afterwards."""
+    for fill in snapshot.fills:
+        draft.book_fill(fill)
+    foreign_count = 0
+    for report in snapshot.open_orders:
+        if draft.is_ours(report.client_order_id):
+            _compare_open(draft, report, snapshot.since_at)
+        else:
+            foreign_count += 1
+    for lookup in snapshot.lookups:
+        order = draft.orders.get(lookup.client_order_id)
+        if order is not None and order.updated_at <= snapshot.since_at:
+            book_lookup(draft, lookup)
+    _compare_position(draft, snapshot, is_account_dedicated=is_account_dedicated)
+    status = draft.status
+    is_fresh = status.syncing_since is None or snapshot.since_at >= status.syncing_since
+    is_synced = status.mode is SymbolMode.SYNCING and is_fresh
+    mode = SymbolMode.QUOTING if is_synced else status.mode
+    last_trade_id = snapshot.fills[-1].trade_id if snapshot.fills else status.last_trade_id
+    draft.status = replace(
+        status, mode=mode, last_trade_id=last_trade_id, foreign_order_count=foreign_count
+    )
+
+
+def _compare_open(draft: Draft, report: OrderReport, since_at: datetime) -> None:
+    order = draft.find_order(report.client_order_id)
+    if order is not None and not order.is_terminal:
+        draft.book_report(order, report)
+        return
+    if order is not None and order.updated_at > since_at:
+        return
+    if order is not None and draft.logic.wants(draft.strategy, order):
+        _adopt(draft, order, report)
+        return
+    draft.open_incident(
+        "order_not_in_books",
+        f"the venue lists order {report.client_order_id} ({report.side} {report.quantity} at "
+        f"{report.price}) as open; our books do not: canceling it",
+        IncidentSeverity.INFO,
+    )
+    draft.to_cancel.append(
+        CancelRequest(
+            client_order_id=report.client_order_id,
+            exchange_order_id=report.exchange_order_id,
+            symbol=report.symbol,
+        )
+    )
+
+
+def _adopt(draft: Draft, order: Order, report: OrderReport) -> None:
+    """An order that we gave up is live after all, and its slot still wants it."""
+    draft.open_incident(
+        "order_adopted",
+        f"order {order.client_order_id} had ended {order.state}; the venue lists it open: adopted",
+        IncidentSeverity.INFO,
+    )
+    revived = replace(
+        order,
+        state=OrderState.OPEN,
+        reported_state=None,
+        exchange_order_id=report.exchange_order_id,
+        reason="adopted",
+    )
+    draft.strategy = draft.logic.on_planned(draft.strategy, revived)
+    draft.ended.pop(order.client_order_id, None)
+    draft.put_order(revived)
+    draft.book_report(revived, report)
+
+
+def _compare_position(
+    draft: Draft, snapshot: VenueSnapshotTaken, *, is_account_dedicated: bool
+) -> None:
+    if any(order.is_fills_missing for order in draft.orders.values()):
+        return
+    own = draft.position.quantity
+    if draft.instrument.kind is InstrumentKind.SPOT:
+        venue = _total(snapshot.balances, draft.instrument.base_asset)
+        is_short_of = venue < own - draft.instrument.lot_size
+    else:
+        venue = snapshot.position.quantity if snapshot.position else Decimal(0)
+        is_equal = venue == own
+        is_at_least = venue * own >= 0 and abs(venue) >= abs(own)
+        is_short_of = not (is_equal if is_account_dedicated else is_at_least)
+    if is_short_of:
+        draft.open_incident("position_mismatch", f"the venue holds {venue}, our fills say {own}")
+
+
+def _total(balances: Sequence[Balance], asset: str) -> Decimal:
+    return sum((b.free + b.locked for b in balances if b.asset == asset), Decimal(0))
+
+
+async def _look_up_each(
+    exchange: Exchange, clock: Clock, orders: Sequence[Order], update_id: str
+) -> tuple[OrderLookedUp, ...]:
+    """Never take "not listed" for canceled: ask for each order that we think rests."""
+    return tuple(
+        [
+            await look_up(
+                exchange,
+                clock,
+                symbol=order.symbol,
+                client_order_id=order.client_order_id,
+                update_id=f"{update_id}/{order.client_order_id}",
+            )
+            for order in orders
+        ]
+    )
+
+
+async def _read_fills(exchange: Exchange, symbol: str, after_trade_id: str) -> tuple[Fill, ...]:
+    return await _within(exchange.fetch_fills(symbol, after_trade_id=after_trade_id))
+
+
+async def _read_account(
+    exchange: Exchange, symbol: str
+) -> tuple[tuple[Balance, ...], VenuePosition | None]:
+    balances = await _within(exchange.fetch_balances())
+    if not exchange.is_derivative:
+        return balances, None
+    positions = await _within(exchange.fetch_positions())
+    return balances, next((p for p in positions if p.symbol == symbol), None)
+
+
+async def _within(request: Awaitable[T]) -> T:
+    """Bound one request; a venue that does not answer is an unknown outcome."""
+    try:
+        return await asyncio.wait_for(request, REQUEST_TIMEOUT_S)
+    except TimeoutError as error:
+        raise OutcomeUnknown(f"no answer within {REQUEST_TIMEOUT_S} s") from error
