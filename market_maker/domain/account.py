@@ -27,12 +27,13 @@ class AccountLimits:
     """
     Limits of the whole account.
 
-    `concentration_ratio_max` is the largest part of the exposure that one symbol may take.
+    `concentration_ratio_max` is the largest part of the exposure that one symbol may take. Orders
+    are usually bounded by the venue's own count per symbol first.
     """
 
     exposure_notional_quote_max: Decimal
     symbols_allowed: tuple[str, ...]
-    order_count_max: int = 1000
+    order_count_max: int = 100_000
     concentration_ratio_max: Decimal = ONE
 
 

@@ -54,7 +54,7 @@ def changes_between(
 
 
 def apply_changes(old: SymbolState, changes: SymbolChanges) -> SymbolState:
-    """Return the state after the changes, without ended orders, closed incidents and empty slots."""
+    """Return the state after the changes: no ended orders, closed incidents or empty slots."""
     strategy = old.strategy
     if changes.memory is not None or changes.slots:
         strategy = StrategyState(

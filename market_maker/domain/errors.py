@@ -33,15 +33,15 @@ class MarketMakerError(Exception):
 
 
 class ConfigError(MarketMakerError):
-    """The settings are wrong. The message names file, key, what was expected and the nearest known key."""
+    """The settings are wrong; the message names file, key, expectation and nearest known key."""
 
 
 class PreflightRefused(MarketMakerError):
-    """Trading with these settings would be unsafe or impossible; the message says which rule and value."""
+    """Trading with these settings would be unsafe; the message says which rule and value."""
 
 
 class InvalidOrder(MarketMakerError):
-    """An order breaks a rule of its instrument. A bug of ours: the caller fixes the order, not the venue."""
+    """An order breaks a rule of its instrument. A bug of ours: the caller fixes the order."""
 
     def __init__(self, client_order_id: str, reason: str) -> None:
         super().__init__(f"order {client_order_id}: {reason}")
@@ -78,7 +78,7 @@ class StoreBusy(StoreError):
 
 
 class LeaseHeld(MarketMakerError):
-    """Another process holds the lease of this bot. Stop it first, or wait until its lease expires."""
+    """Another process holds this bot's lease. Stop it, or wait until its lease expires."""
 
 
 class Fenced(MarketMakerError):

@@ -343,8 +343,6 @@ def _settle(order: Order) -> Order:
     """A reported end takes effect only when every traded unit is booked."""
     if order.reported_state is None or order.is_fills_missing:
         return order
-    if order.reported_state is OrderState.FILLED and order.filled_quantity < order.quantity:
-        return order
     if order.filled_quantity and order.reported_state is OrderState.REJECTED:
         return transition(replace(order, reported_state=None), OrderState.CANCELED)
     return transition(replace(order, reported_state=None), order.reported_state)

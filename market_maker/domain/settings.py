@@ -1,4 +1,4 @@
-"""What a decision may know of the settings; stored as versioned rows, named by every journaled batch."""
+"""What a decision may know of the settings: versioned rows that every batch names."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

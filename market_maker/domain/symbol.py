@@ -7,7 +7,7 @@ the tables are the state.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -21,7 +21,6 @@ from market_maker.domain.position import Position
 from market_maker.domain.quote import Market
 from market_maker.domain.risk.limits import RiskCounters
 from market_maker.domain.strategies.base import Slot, StrategyMemory, StrategyState
-
 
 NO_ALLOWANCE: Final = Allowance(
     exposure_notional_quote_max=Decimal(0),
@@ -77,9 +76,9 @@ class SymbolStatus:
     The small facts of a symbol that `status` shows; counts only grow.
 
     A snapshot ends SYNCING only if it was begun at or after `syncing_since`.
-    `is_canceling` keeps canceling every own order until an operator resumes, `is_flattening` sells or
-    buys back the position once they are gone, `is_observing` only carries out commands; before `hold_until`
-    nothing new is sent (the venue asked for a pause). `last_trade_id` is the watermark of fills
+    `is_canceling` keeps canceling every own order until an operator resumes, `is_flattening` sells
+    or buys back the position once they are gone, `is_observing` only carries out commands. Before
+    `hold_until` nothing new is sent (the venue asked for a pause). `last_trade_id` is the watermark of fills
     that a snapshot has confirmed; `wake_at` when the actor wants to be asked again.
     """
 
@@ -104,16 +103,14 @@ class SymbolStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SymbolState:
-    """
-    Everything one actor knows. `orders` are those that have not ended; `incidents` the open ones.
-    """
+    """Everything one actor knows; `orders` have not ended, `incidents` are open."""
 
     symbol: str
     position: Position
-    status: SymbolStatus = SymbolStatus()
-    market: Market = Market()
-    strategy: StrategyState = StrategyState()
-    risk: RiskCounters = RiskCounters()
+    status: SymbolStatus = field(default_factory=SymbolStatus)
+    market: Market = field(default_factory=Market)
+    strategy: StrategyState = field(default_factory=StrategyState)
+    risk: RiskCounters = field(default_factory=RiskCounters)
     allowance: Allowance = NO_ALLOWANCE
     orders: Mapping[str, Order] = field(default_factory=dict)
     incidents: Mapping[str, Incident] = field(default_factory=dict)

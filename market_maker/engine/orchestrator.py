@@ -8,15 +8,15 @@ head → lanes → stream → reconcile → quote. A stop finishes the running w
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 
 from market_maker.domain.account import AccountState
-from market_maker.domain.errors import PreflightRefused
+from market_maker.domain.errors import ExchangeUnavailable, OutcomeUnknown, PreflightRefused
 from market_maker.domain.events import CommandIssued, Update
 from market_maker.domain.instrument import Instrument
 from market_maker.domain.settings import DecisionSettings
@@ -47,7 +47,10 @@ IDLE_POLL_S: Final = 0.0005
 STOP_POLL_S: Final = 0.01
 STOPPED_FIRST: Final = ("stream", "commands", "command", "reconcile", "takeover", "idle")
 STUCK_AFTER_S: Final = 60.0
+START_PATIENCE_S: Final = 60.0
 CLOCK_OFFSET_MAX: Final = timedelta(seconds=30)
+
+T = TypeVar("T")
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -138,12 +141,14 @@ class Orchestrator:
         self._tasks["lease"] = self._supervise("lease", self.keeper.renew_forever())
         failpoint("start.lease_held")
         await self.exchange.open()
-        self._rebuilds = await check_books(
-            self.store,
-            self.exchange,
-            self.settings,
-            is_rebuild=is_rebuild,
-            cancel=self.placer.cancel,
+        self._rebuilds = await _until_answered(
+            lambda: check_books(
+                self.store,
+                self.exchange,
+                self.settings,
+                is_rebuild=is_rebuild,
+                cancel=self.placer.cancel,
+            )
         )
         version = await self._register_settings()
         await self._load_states()
@@ -166,17 +171,15 @@ class Orchestrator:
         self._tasks["stream"] = self._supervise(
             "stream", self.exchange.stream(self.settings.symbols, self.put)
         )
-        self._tasks["stream"].add_done_callback(lambda _: self.request_stop("the source ended"))
+        self._tasks["stream"].add_done_callback(self._on_stream_done)
         self._tasks["commands"] = self._supervise("commands", self._poll_commands())
         if stop.command_id:
             self._tasks["command"] = self._supervise("command", self._await_command(stop))
-        self._tasks["reconcile"] = self._supervise(
-            "reconcile",
-            self.reconciler.run_forever(self.settings.symbols, self.settings.reconcile_interval),
-        )
-        self._tasks["takeover"] = self._supervise("takeover", self._reconcile_after_takeover())
         if self._on_idle is not None:
             self._tasks["idle"] = self._supervise("idle", self._watch_idle(self._on_idle))
+        else:
+            self._tasks["reconcile"] = self._supervise("reconcile", self._reconcile_forever())
+            self._tasks["takeover"] = self._supervise("takeover", self._reconcile_after_takeover())
         try:
             timeout = stop.after.total_seconds() if stop.after is not None else None
             await asyncio.wait_for(self._stopped.wait(), timeout)
@@ -248,7 +251,9 @@ class Orchestrator:
     # --- parts of start ---
 
     async def _register_settings(self) -> int:
-        instruments = await self.exchange.fetch_instruments(self.settings.symbols)
+        instruments = await _until_answered(
+            lambda: self.exchange.fetch_instruments(self.settings.symbols)
+        )
         epoch = await self.store.find_epoch() or self.clock.now().isoformat()
         decision = self._make_decision_settings(instruments, epoch)
         version = await self.store.register_settings(records.to_record(decision))
@@ -351,8 +356,8 @@ class Orchestrator:
             self.request_stop(f"{self.updates_count} updates were processed")
 
     def _has_no_own_orders(self) -> bool:
-        states: Mapping[str, Any] = self.procedures.states
-        return all(not states[symbol].orders for symbol in self.settings.symbols)
+        symbols = (self._stop.symbol,) if self._stop.symbol else self.settings.symbols
+        return all(not self.procedures.states[symbol].orders for symbol in symbols)
 
     def _engine_command(self, name: str, symbol: str, argument: str = "") -> CommandIssued:
         return CommandIssued(
@@ -364,6 +369,10 @@ class Orchestrator:
             name=name,
             argument=argument,
         )
+
+    def _on_stream_done(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled():
+            self.request_stop("the source ended")
 
     async def _poll_commands(self) -> None:
         """Take operator commands from the database into the inboxes."""
@@ -393,8 +402,19 @@ class Orchestrator:
         await asyncio.sleep(
             (self.settings.request_lifetime + self.settings.settle_margin).total_seconds()
         )
+        self._request_reconcile()
+
+    async def _reconcile_forever(self) -> None:
+        """Read every symbol, the account and the venue's clock again and again."""
+        while True:
+            await asyncio.sleep(self.settings.reconcile_interval.total_seconds())
+            await self.reconciler.measure_clock()
+            self._request_reconcile()
+
+    def _request_reconcile(self) -> None:
         for symbol in self.settings.symbols:
             self.reconciler.request(symbol)
+        self.reconciler.request_account()
 
     async def _await_command(self, stop: Stop) -> None:
         """End the run once its one command is done, and the venue agrees if it must."""
@@ -408,9 +428,17 @@ class Orchestrator:
                 return
 
     async def _watch_idle(self, on_idle: Callable[[], None]) -> None:
-        """Tell a lock-step source whenever everything it emitted has been dealt with."""
+        """
+        Tell a lock-step source whenever everything it emitted has been dealt with.
+
+        Reconciles are due by the market's own time: two runs must do the same at the same tick.
+        """
+        due_at = self.clock.now() + self.settings.reconcile_interval
         while not self._stopped.is_set():
-            if self.is_idle:
+            if self.is_idle and self.clock.now() >= due_at:
+                due_at += self.settings.reconcile_interval
+                self._request_reconcile()
+            elif self.is_idle:
                 on_idle()
             await asyncio.sleep(IDLE_POLL_S)
 
@@ -455,3 +483,17 @@ def lane_for(symbol: str, lane_count: int) -> int:
     """The lane that hosts a symbol, by a hash that never changes."""
     digest = hashlib.blake2b(symbol.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") % lane_count
+
+
+async def _until_answered(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask the venue again while it does not answer, for a while: a start survives a bad minute."""
+    deadline, pause = time.monotonic() + START_PATIENCE_S, 0.05
+    while True:
+        try:
+            return await ask()
+        except (ExchangeUnavailable, OutcomeUnknown) as error:
+            if time.monotonic() > deadline:
+                raise
+            _log.warning("venue_did_not_answer", error=str(error), again_in_s=pause)
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, 2.0)

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import localcontext
 from itertools import count
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from market_maker.domain.changes import apply_changes
 from market_maker.domain.errors import StoreBusy
 from market_maker.domain.events import Update
 from market_maker.domain.intents import Outcome
+from market_maker.domain.money import MONEY
 from market_maker.domain.order import derive_client_order_id
 from market_maker.domain.position import Position
 from market_maker.domain.settings import DecisionSettings
@@ -112,7 +114,8 @@ class Procedures:
         started = time.perf_counter()
         failpoint("decide.begin")
         batch = records.decode_batch(record)
-        decision, states = self._decide(batch)
+        with localcontext(MONEY):
+            decision, states = self._decide(batch)
         self.pending[batch.workflow_id] = Pending(batch, decision, states)
         self.metrics.observe(Metric.STEP_LATENCY, time.perf_counter() - started, step="decide")
         return records.encode_decision(decision)
@@ -217,7 +220,8 @@ class Procedures:
         workflow_id = _workflow_id(record)
         pending = self.pending.get(workflow_id) or self._reload(record, decided)
         outcomes = records.decode_outcomes(answered)
-        states, changes = self._settle(pending, outcomes)
+        with localcontext(MONEY):
+            states, changes = self._settle(pending, outcomes)
         payloads = (record, decided, answered)
         recording = self._recording(pending, payloads=payloads, states=states, changes=changes)
         chain = self._write(recording)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from datetime import timedelta
 from functools import partial
 from itertools import count
 from typing import Any, Final
@@ -64,15 +63,6 @@ class Reconciler:
         """Read the account's balances soon."""
         if AccountActor.SYMBOL not in self._tasks:
             self._start(AccountActor.SYMBOL, self._read_balances())
-
-    async def run_forever(self, symbols: tuple[str, ...], interval: timedelta) -> None:
-        """Read every symbol, the account and the venue's clock again and again."""
-        while True:
-            await asyncio.sleep(interval.total_seconds())
-            await self.measure_clock()
-            for symbol in symbols:
-                self.request(symbol)
-            self.request_account()
 
     async def measure_clock(self) -> None:
         """Measure how far the venue's clock is ahead of ours, assuming a symmetric round trip."""

@@ -33,10 +33,11 @@ class Stop:
     When a run ends by itself; None means never.
 
     With `command_id` the run only carries out that command: nothing is quoted, and it ends when the
-    command is done and, if `when_no_own_orders`, nothing of ours is left at the venue.
+    command is done and, if `when_no_own_orders`, nothing of ours is left on `symbol` ("" is all).
     """
 
     after: timedelta | None = None
     updates_max: int | None = None
     command_id: str = ""
+    symbol: str = ""
     when_no_own_orders: bool = False

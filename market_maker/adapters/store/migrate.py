@@ -1,11 +1,12 @@
-"""Create and change the schema. Synchronous: the command line and the start call it."""
+"""
+Create and change the schema. Synchronous: the command line and the start call it.
+
+Alembic is imported only when a schema changes: a start that finds its schema is the usual one.
+"""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, text
 
 from market_maker.adapters.store.engines import (
@@ -22,6 +23,10 @@ from market_maker.adapters.store.schema import (
     require_database,
 )
 from market_maker.domain.errors import StoreError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
 
 # One schema change at a time on a server; the number only has to be ours.
 _UPGRADE_LOCK = 6_114_730_217
@@ -49,6 +54,8 @@ def upgrade(url: str, revision: str = "head") -> None:
             f"database {describe(parsed)}: the folder {sqlite_path(parsed).parent} does not exist; "
             "create it, or check database.url"
         )
+    from alembic import command
+
     _run(parsed, command.upgrade, revision, is_created=True)
 
 
@@ -56,6 +63,8 @@ def downgrade(url: str, revision: str) -> None:
     """Take the schema back to `revision` ("base" drops every table of ours with its rows)."""
     parsed = parse_url(url)
     require_database(parsed)
+    from alembic import command
+
     _run(parsed, command.downgrade, revision, is_created=False)
 
 
@@ -73,13 +82,21 @@ def current(url: str) -> str | None:
 
 def head() -> str:
     """The schema revision that this program needs."""
-    revision = ScriptDirectory.from_config(_config()).get_current_head()
+    revision = _scripts().get_current_head()
     if revision is None:
         raise StoreError("this installation has no migrations; install the program again")
     return revision
 
 
-def _config(connection: Connection | None = None) -> Config:
+def _scripts() -> "ScriptDirectory":
+    from alembic.script import ScriptDirectory
+
+    return ScriptDirectory.from_config(_config())
+
+
+def _config(connection: Connection | None = None) -> "Config":
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option(
         "script_location", str(Path(__file__).parent / "migrations").replace("%", "%%")
@@ -103,6 +120,6 @@ def _run(url: URL, step: Any, revision: str, *, is_created: bool) -> None:
 def _check_known(connection: Connection, url: URL) -> None:
     """Raise `StoreVersionError` if a newer program wrote the database."""
     revision = find_revision(connection)
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    known = {script.revision for script in _scripts().walk_revisions()}
     if revision is not None and revision not in known:
         check_not_foreign(revision, describe(url))

@@ -39,6 +39,18 @@ def find_workflow(url: str, workflow_id: str) -> Mapping[str, Any]:
         engine.dispose()
 
 
+def check_head(workflow_id: str, recorded: Mapping[int, int]) -> None:
+    """Raise `StoreError` unless the workflow comes after what its lane has recorded."""
+    _, _, place = workflow_id.partition("/")
+    lane, _, sequence = place.partition("/")
+    if lane.isdecimal() and sequence.isdecimal() and int(sequence) > recorded.get(int(lane), 0):
+        return
+    raise StoreError(
+        f"workflow {workflow_id} does not stand at the head of its lane: what it did is recorded, "
+        "or its id is not BOT/LANE/SEQUENCE; there is nothing to rescue"
+    )
+
+
 def resume_workflow(url: str, workflow_id: str) -> Mapping[str, Any]:
     """Set a failed workflow back to pending and return it; one that waits is left as it is."""
     parsed = parse_url(url)

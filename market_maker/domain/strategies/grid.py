@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
+from typing import Final
 
 from market_maker.domain.fill import Fill
 from market_maker.domain.instrument import Instrument
@@ -27,6 +28,9 @@ from market_maker.domain.strategies.ladder import Ladder, anchor_for, ladder_at,
 from market_maker.domain.strategies.slots import book_fill, claim, follow_order
 
 __all__ = ["GridMode", "GridSettings", "GridStrategy", "rebuild"]
+
+# A position of more levels than this was not made by this grid; the last level takes the rest.
+REBUILD_LEVELS_MAX: Final = 1_000
 
 
 class GridStrategy:
@@ -144,6 +148,7 @@ def _rebuild_prices(ladder: Ladder, quantity: Decimal, taken: Mapping[str, Slot]
     """Levels for what is held, without those of live orders; at least one."""
     theory = _theory_quantity(ladder.settings, ladder.anchor)
     count = int((abs(quantity) / theory).to_integral_value(ROUND_CEILING))
+    count = min(count, REBUILD_LEVELS_MAX)
     step = 1 if quantity > 0 else -1
     prices: list[Decimal] = []
     number = 1

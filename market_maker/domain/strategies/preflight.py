@@ -111,7 +111,7 @@ def check_ladder(
         worst_cases=_worst_cases(ladder, price, limits),
         violations=(
             *_fee_violations(ladder, levels, price),
-            *_filter_violations(ladder, levels),
+            *_filter_violations(ladder, levels, price),
             *_count_violations(levels, instrument, limits),
             *_limit_violations(ladder, levels, price, limits),
             *_capital_violations(capital, balances),
@@ -217,9 +217,14 @@ def _fee_violations(ladder: Ladder, levels: tuple[LadderLevel, ...], price: Deci
     return []
 
 
-def _filter_violations(ladder: Ladder, levels: tuple[LadderLevel, ...]) -> list[str]:
-    instrument = ladder.instrument
+def _filter_violations(
+    ladder: Ladder, levels: tuple[LadderLevel, ...], price: Decimal
+) -> list[str]:
+    instrument, settings = ladder.instrument, ladder.settings
     found: list[str] = []
+    lowest = _prices(ladder, Side.BUY, price, settings.buy_levels_max)[-1:]
+    if lowest and lowest[0] <= 0 and settings.lower is None:
+        found.append(f"the last of {settings.buy_levels_max} buy levels is at {lowest[0]:f}")
     for level in levels:
         if level.closing_price <= 0:
             found.append(f"level {level.price:f} would close at {level.closing_price:f}")

@@ -55,6 +55,13 @@ class StrictJson(Serializer):
 @DBOS.workflow(name="process_updates.v1")
 async def process_updates(batch: Record) -> Record:
     """Decide, place and record one journaled batch of updates."""
+    try:
+        return await _process(batch)
+    except Exception as error:  # noqa: BLE001  # reason: crash-only, see engine/crash.py
+        end_process(error, where="workflow")
+
+
+async def _process(batch: Record) -> Record:
     failpoint("workflow.input_journaled")
     decided = await DBOS.run_step_async({"name": "decide.v1"}, _decide, batch)
     failpoint("workflow.after_decide")

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy import select
 
-from market_maker.adapters.store.engines import parse_url, sqlite_path
+from market_maker.adapters.store.engines import parse_url, reader_engine, sqlite_path
+from market_maker.adapters.store.tables import leases
 from market_maker.domain.errors import Fenced, LeaseHeld, StoreBusy
 from tests.contract.store.conftest import OpenStore
 from tests.store_builders import BOT, FakeClock, a_recording, a_status_change
@@ -245,7 +247,7 @@ async def test_lanes_need_the_present_token(open_store: OpenStore) -> None:
 
 
 async def test_two_bots_in_one_database_do_not_disturb_each_other(
-    open_store: OpenStore, start_holder: StartHolder
+    open_store: OpenStore, start_holder: StartHolder, database_url: str
 ) -> None:
     other = start_holder("bot-b")
     assert other.ask("record 1") == "ok"
@@ -259,6 +261,7 @@ async def test_two_bots_in_one_database_do_not_disturb_each_other(
     assert other.ask("record 2") == "ok"
     assert [lane.sequence for lane in await store.fetch_lanes()] == [1, 0]
     assert (await store.counts())["journal"] == 1
+    assert lock_generations(database_url) == [0, 0]  # neither met the other's lock
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"])
@@ -282,6 +285,14 @@ async def test_a_lost_lease_connection_is_made_again_with_its_lock(
     with pytest.raises(LeaseHeld):
         await other.acquire_lease(holder="other", ttl=TTL)
     await store.renew_lease(renewed, ttl=TTL)
+
+
+def lock_generations(url: str) -> list[int]:
+    engine = reader_engine(parse_url(url))
+    with engine.connect() as connection:
+        found = list(connection.execute(select(leases.c.lock_generation)).scalars())
+    engine.dispose()
+    return found
 
 
 @contextmanager

@@ -30,6 +30,8 @@ SAVE_INTERVAL_S = 1.0
 PAUSE_S_MIN = 0.001
 PAUSE_S_MAX = 1.0
 PROGRESS_INTERVAL_S = 1.0
+SHOWN_MIN = timedelta(seconds=1)
+"""Nobody needs to be told of a shorter absence."""
 US = timedelta(microseconds=1)
 NO_TIME = timedelta(0)
 
@@ -102,6 +104,11 @@ class Driver:
 
     # --- passing ---
 
+    @property
+    def is_waiting(self) -> bool:
+        """In lock-step: whether everything that was released has passed and been told."""
+        return self._lock_step is not None and not self._credit
+
     def release(self, count: int | None = None) -> None:
         """In lock-step: let the next updates go, `lock_step` of them unless told otherwise."""
         if self._lock_step is not None:
@@ -120,7 +127,7 @@ class Driver:
                 shown_s = now_s
                 progress(self._catch_up(ticks_count))
             await asyncio.sleep(0)
-        if progress is not None:
+        if progress is not None and self._missed >= SHOWN_MIN:
             progress(self._catch_up(ticks_count))
 
     async def run(self) -> None:
@@ -139,13 +146,14 @@ class Driver:
             else:
                 await asyncio.sleep(self._pause_s())
         self._venue.store(ExchangeUnavailable)
+        self._streams.flush()
 
     def advance(self, limit_us: int | None, ticks_max: int) -> int:
         """
         Let at most `ticks_max` ticks pass up to `limit_us`, store, tell; return how many passed.
 
-        Raises `ExchangeUnavailable` if the file failed (the market then goes back to what is stored)
-        and `TapeError` at a damaged place, after everything before it was stored and told.
+        Raises `ExchangeUnavailable` if the file failed (the market then goes back to what it
+        stored) and `TapeError` at a damaged place, after everything before it was stored and told.
         """
         venue, feed = self._venue, self._venue.feed
         told: list[Update] | None = None if self._streams.is_empty else []
@@ -165,7 +173,7 @@ class Driver:
             venue.elapsed_us = max(venue.elapsed_us, at_us)
             exchange_at, received_at = self._stamps(at_us, local_at)
             if isinstance(tick, FaultTick):
-                self._faults.force(Fault(tick.kind), tick.hit_count)
+                self._faults.force(Fault(tick.kind), tick.hit_count, about=tick.about)
             elif not isinstance(tick, GapTick):
                 venue.apply(
                     track, tick, exchange_at=exchange_at, received_at=received_at, told=told
@@ -208,7 +216,8 @@ class Driver:
             at = self._began_at + self._venue.elapsed_us * US
             return at + self._skew, at
         if self._venue.feed.is_paced:
-            return self._wall_at(at_us) + self._skew, local_at
+            # A request may have come in before a tick that was due earlier: time never goes back.
+            return max(self._wall_at(at_us) + self._skew, self._venue.last_at), local_at
         return local_at + self._skew, local_at
 
     def _wall_at(self, at_us: int) -> datetime:

@@ -12,7 +12,7 @@ kill, or a trade of the tape that fills twice because the market went back and t
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from market_maker.adapters.exchange.simulated import updates
@@ -51,6 +51,8 @@ class DurableVenue:
         }
         self.storage = Storage(Path(settings.file).expanduser())
         self.elapsed_us = 0
+        # The newest time that the venue has given to anything.
+        self.last_at = datetime.min.replace(tzinfo=UTC)
         # Which wall time the market has come to; the driver, who sets the pace, knows better.
         self.wall_at: Callable[[int], datetime] = lambda _: at
         self._next_event = 1
@@ -253,6 +255,7 @@ class DurableVenue:
         """Number the pending reports from index `first` on."""
         news = []
         for report, at in self.venue.pending.reports[first:]:
+            self.last_at = max(self.last_at, at)
             news.append(
                 updates.to_own(self._next_event, report, exchange_at=at, received_at=received_at)
             )

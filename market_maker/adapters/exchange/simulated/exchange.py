@@ -2,18 +2,18 @@
 The paper exchange: a venue in this process that behaves like one far away.
 
 Idea. Everything a live venue can do to a bot, this one can: refuse, take its time, lose an answer
-after it placed the order, cut the stream, fill while the bot is dead. It keeps its own durable file,
-which the bot never reads, so a crash test can hold one against the other.
+after it placed the order, cut the stream, fill while the bot is dead. It keeps its own durable
+file, which the bot never reads, so a crash test can hold one against the other.
 
-What is where: `matching` who trades with whom · `account` money · `venue` the state machine of both ·
-`schema`, `storage`, `durable` the file, and the rule "committed before told" · `feed`, `sources` the
-market · `driver` its pace · `faults`, `streams` what goes wrong · `reading` the file seen from outside.
+What is where: `books` who trades with whom, and the money · `schema`, `storage`, `durable` the file
+and the rule "committed before told" · `sources`, `feed` the market · `driver` its pace · `faults`,
+`streams` what goes wrong · `reading` the file seen from outside.
 
-Requests. `permit.sign()` is called once, immediately before the request leaves. On its way it may be
-refused at the door (rate limit), lost, or late; the venue checks its lifetime on its own clock inside
-the transaction that inserts the order; then the answer may be lost or late. Whatever may have been
-processed ends in `OutcomeUnknown`. A client order id is refused only while an open order carries it:
-nothing here but the bot's own protocol prevents a duplicate.
+Requests. `permit.sign()` is called once, immediately before the request leaves. On its way it may
+be refused at the door (rate limit), lost, or late; the venue checks its lifetime on its own clock
+inside the transaction that inserts the order; then the answer may be lost or late. Whatever may
+have been processed ends in `OutcomeUnknown`. A client order id is refused only while an open order
+carries it: nothing here but the bot's own protocol prevents a duplicate.
 """
 
 import asyncio
@@ -50,8 +50,8 @@ class SimulatedExchange:
     """
     `Exchange` on a venue in this process; `clock` is true time, `settings.faults` may skew it.
 
-    `open` plays the market that passed while no process had the file open and tells `progress` about
-    it now and then. Methods before `open` and after `close` raise `ExchangeUnavailable`.
+    `open` plays the market that passed while no process had the file open and tells `progress`
+    about it now and then. Methods before `open` and after `close` raise `ExchangeUnavailable`.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class SimulatedExchange:
     @property
     def clock(self) -> Clock:
         """The clock that agrees with this market: in lock-step the market's own time."""
-        return _MarketClock(self)
+        return _MarketClock(self._clock, self._local_now)
 
     # --- life ---
 
@@ -133,6 +133,11 @@ class SimulatedExchange:
         """In lock-step: let exactly the next `count` updates go."""
         if self._venue is not None:
             self._driver.release(count)
+
+    @property
+    def is_waiting(self) -> bool:
+        """In lock-step: whether every released update has been told, and none waits to go."""
+        return self._venue is not None and self._driver.is_waiting
 
     # --- facts ---
 
@@ -258,6 +263,9 @@ class SimulatedExchange:
             raise ExchangeUnavailable(f"paper exchange {self.name} is not open")
         return self._venue
 
+    def _local_now(self) -> datetime:
+        return self._clock.now() if self._venue is None else self._driver.local_now()
+
     async def _stop_driving(self) -> None:
         driving, self._driving = self._driving, None
         if driving is not None and not driving.done():
@@ -322,14 +330,14 @@ class SimulatedExchange:
 class _MarketClock:
     """Time as the market has it, without the fault of a skewed venue clock."""
 
-    def __init__(self, exchange: SimulatedExchange) -> None:
-        self._exchange = exchange
+    def __init__(self, wall: Clock, market_now: Callable[[], datetime]) -> None:
+        self._wall = wall
+        self._market_now = market_now
 
     def now(self) -> datetime:
         """The market's time in lock-step, else wall time."""
-        exchange = self._exchange
-        return exchange._clock.now() if exchange._venue is None else exchange._driver.local_now()
+        return self._market_now()
 
     def boottime(self) -> float:
         """Leases and locks are real in every mode."""
-        return self._exchange._clock.boottime()
+        return self._wall.boottime()

@@ -51,24 +51,27 @@ class Faults:
             kind: getattr(settings, f"{kind.value}_ratio") for kind in Fault
         }
         self._draws: Counter[str] = Counter()
-        self._forced: Counter[Fault] = Counter()
+        self._forced: Counter[tuple[Fault, str]] = Counter()
 
     @property
     def are_updates_safe(self) -> bool:
         """Whether no update can meet a fault just now, so that nobody needs to draw."""
-        return not any(self._ratios[kind] or self._forced[kind] for kind in UPDATE_FAULTS)
+        return not any(self._ratios[kind] or self._forced[kind, ""] for kind in UPDATE_FAULTS)
 
-    def force(self, kind: Fault, count: int) -> None:
-        """Let the next `count` draws of this kind hit."""
-        self._forced[kind] += count
+    def force(self, kind: Fault, count: int, *, about: str) -> None:
+        """Let the next `count` draws of this kind hit; `about`: place, cancel or lookup."""
+        self._forced[kind, "" if kind in UPDATE_FAULTS else about] += count
 
     def hits(self, kind: Fault, about: str = "") -> bool:
         """Draw: whether this kind of fault happens now to what `about` names."""
-        if self._forced[kind]:
-            self._forced[kind] -= 1
+        if self._forced[kind, about]:
+            self._forced[kind, about] -= 1
             return True
         ratio = self._ratios[kind]
-        return bool(ratio) and self._draw(f"{kind}/{about}") < ratio * DRAW_RANGE
+        if not ratio:
+            return False
+        limit: Decimal = ratio * DRAW_RANGE
+        return limit > self._draw(f"{kind}/{about}")
 
     def is_half(self, about: str) -> bool:
         """Draw one of two halves."""

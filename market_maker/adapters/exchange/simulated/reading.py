@@ -46,11 +46,9 @@ class LoggedRequest:
 
 def read_orders(path: Path | str, *, only_open: bool = False) -> tuple[VenueOrder, ...]:
     """Return every order the venue has accepted, oldest first; raises `ExchangeUnavailable`."""
-    where = " WHERE state IN ('OPEN', 'PARTIALLY_FILLED')" if only_open else ""
     with _reader(path) as rows:
-        return tuple(
-            to_order(row) for row in rows(f"SELECT * FROM orders{where} ORDER BY sequence")
-        )
+        orders = [to_order(row) for row in rows("SELECT * FROM orders ORDER BY sequence")]
+    return tuple(order for order in orders if order.is_open or not only_open)
 
 
 def read_fills(path: Path | str) -> tuple[Fill, ...]:

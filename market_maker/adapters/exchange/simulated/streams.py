@@ -65,6 +65,11 @@ class Streams:
                     if update.symbol in symbols:
                         self._disturb(subscription, update)
 
+    def flush(self) -> None:
+        """Deliver what waits to be overtaken; nothing more will come."""
+        for subscription in tuple(self._subscriptions):
+            self._release_held(subscription)
+
     def to_gap(
         self, symbol: str, reason: str, *, exchange_at: datetime | None, received_at: datetime
     ) -> StreamGap:
@@ -107,8 +112,11 @@ class Streams:
     def _pass(self, subscription: Subscription, update: Update) -> None:
         """Deliver, and after it the update that it overtook."""
         subscription.sink(update)
-        if subscription.held is not None:
-            held, subscription.held = subscription.held, None
+        self._release_held(subscription)
+
+    def _release_held(self, subscription: Subscription) -> None:
+        held, subscription.held = subscription.held, None
+        if held is not None:
             subscription.sink(held)
 
     def _reconnect(self, subscription: Subscription, update: Update) -> None:

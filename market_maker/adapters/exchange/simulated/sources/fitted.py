@@ -13,8 +13,7 @@ docs/fitted-market.md says how the figures were found (scripts/fit_market.py) an
 import math
 import random
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from market_maker.adapters.exchange.simulated.settings import (
@@ -25,7 +24,6 @@ from market_maker.adapters.exchange.simulated.settings import (
 from market_maker.adapters.exchange.simulated.sources.blocks import BLOCK_STEPS, State
 from market_maker.adapters.exchange.simulated.sources.profiles import (
     PROFILES,
-    FittedProfile,
     Quantiles,
 )
 from market_maker.adapters.exchange.simulated.sources.source import (
@@ -62,9 +60,16 @@ class Sampler:
 
 
 @dataclass(slots=True)
-class _Path:
-    """Where the market is; `next_s` (order) and `narrow_s` (spread) count from the block's start."""
+class _Run:
+    """
+    One block while it is played: where the market is, and the ticks so far.
 
+    `next_s` (the next order) and `narrow_s` (when a wide spread closes) count from `began_us`.
+    """
+
+    generator: random.Random
+    began_us: int
+    sequence: int
     log_mid: float
     excess_per_s: float
     next_s: float
@@ -72,16 +77,25 @@ class _Path:
     slow: float
     spread_bps: float
     narrow_s: float
+    ticks: list[Tick] = field(default_factory=list, init=False)
 
-    def to_state(self) -> State:
+    @property
+    def next_sequence(self) -> int:
+        return self.sequence + len(self.ticks)
+
+    def at_us(self, block_s: float) -> int:
+        return self.began_us + int(block_s * US_PER_S)
+
+    def to_state(self, block_s: float) -> State:
+        """What the block that begins `block_s` later starts from."""
         return (
             self.log_mid,
             self.excess_per_s,
-            self.next_s,
+            self.next_s - block_s,
             self.fast,
             self.slow,
             self.spread_bps,
-            self.narrow_s,
+            self.narrow_s - block_s,
         )
 
 
@@ -111,31 +125,25 @@ class FittedModel:
 
     def begin(self) -> State:
         """Return the state before the first block."""
-        return _Path(self._start, 0.0, 0.0, 1.0, -1.0, 0.0, 0.0).to_state()
+        return (self._start, 0.0, 0.0, 1.0, -1.0, 0.0, 0.0)
 
     def play(
         self, generator: random.Random, state: State, *, block: int, sequence: int
     ) -> tuple[list[Tick], State]:
         """Return one block's ticks and the state after it."""
-        path = _Path(*state)
-        ticks: list[Tick] = []
-        began_us = block * BLOCK_STEPS * self._step_us
+        run = _Run(generator, block * BLOCK_STEPS * self._step_us, sequence, *state)
         step_s = self._step_us / US_PER_S
         for step in range(BLOCK_STEPS):
             ends_s = (step + 1) * step_s
-            while path.next_s < ends_s:
-                self._narrow(generator, path, ticks, path.next_s, began_us, sequence)
-                at_us = began_us + int(path.next_s * US_PER_S)
-                self._play_order(generator, path, ticks, at_us, sequence + len(ticks))
-                path.next_s += self._wait_s(generator, path)
-            self._narrow(generator, path, ticks, ends_s, began_us, sequence)
-            at_us = began_us + (step + 1) * self._step_us - 1
-            self._show(generator, path, ticks, at_us, sequence + len(ticks))
-        path.next_s -= BLOCK_STEPS * step_s
-        path.narrow_s -= BLOCK_STEPS * step_s
-        return ticks, path.to_state()
+            while run.next_s < ends_s:
+                self._narrow(run, run.next_s)
+                self._play_order(run)
+                run.next_s += self._wait_s(run)
+            self._narrow(run, ends_s)
+            self._show(run, run.began_us + (step + 1) * self._step_us - 1)
+        return run.ticks, run.to_state(BLOCK_STEPS * step_s)
 
-    def _wait_s(self, generator: random.Random, path: _Path) -> float:
+    def _wait_s(self, run: _Run) -> float:
         """
         Draw the time to the next order and let the excitement decay over it.
 
@@ -143,139 +151,109 @@ class FittedModel:
         one from the excess, which may never come (Dassios and Zhao, 2013).
         """
         decay = self._profile.decay_per_s
-        wait_s = -math.log(1.0 - generator.random()) / self._base_rate
-        if path.excess_per_s > 0:
-            left = 1.0 + decay * math.log(1.0 - generator.random()) / path.excess_per_s
+        wait_s = -math.log(1.0 - run.generator.random()) / self._base_rate
+        if run.excess_per_s > 0:
+            left = 1.0 + decay * math.log(1.0 - run.generator.random()) / run.excess_per_s
             if left > 0:
                 wait_s = min(wait_s, -math.log(left) / decay)
-        path.excess_per_s = path.excess_per_s * math.exp(-decay * wait_s)
+        run.excess_per_s *= math.exp(-decay * wait_s)
         return wait_s
 
-    def _narrow(
-        self,
-        generator: random.Random,
-        path: _Path,
-        ticks: list[Tick],
-        before_s: float,
-        began_us: int,
-        sequence: int,
-    ) -> None:
-        """Close a wide spread whose time has come before this instant."""
-        if path.spread_bps and path.narrow_s < before_s:
-            path.spread_bps = 0.0
-            if not self._is_simple:
-                at_us = began_us + int(path.narrow_s * US_PER_S)
-                self._show(generator, path, ticks, at_us, sequence + len(ticks))
-
-    def _play_order(
-        self,
-        generator: random.Random,
-        path: _Path,
-        ticks: list[Tick],
-        at_us: int,
-        sequence: int,
-    ) -> None:
+    def _play_order(self, run: _Run) -> None:
         """One market order: its prints, and the mid and spread after it."""
-        path.excess_per_s += self._jump
-        sign, surprise = self._draw_side(generator, path)
-        bid, ask = self._touch(path)
-        move_bps = 0.0
-        if generator.random() < self._profile.move_ratio:
-            move_bps = self._moves.draw(generator) * self._profile.move_scale
-            if generator.random() >= 0.5 + 0.5 * self._profile.impact_ratio * surprise * sign:
-                sign_of_move = -sign
-            else:
-                sign_of_move = sign
-            moved = path.log_mid + sign_of_move * move_bps / 10_000
-            path.log_mid = min(
-                max(moved, self._start - LOG_PRICE_SPAN), self._start + LOG_PRICE_SPAN
-            )
-            if generator.random() < self._profile.wide_spread_ratio:
-                path.spread_bps = self._spreads.draw(generator)
-                path.narrow_s = path.next_s + self._profile.wide_spread_s
-        new_bid, new_ask = self._touch(path)
+        run.excess_per_s += self._jump
+        sign, surprise = self._draw_side(run)
+        bid, ask = self._touch(run)
+        has_moved = run.generator.random() < self._profile.move_ratio
+        if has_moved:
+            self._move(run, sign, surprise)
         if self._is_simple:
             return
+        new_bid, new_ask = self._touch(run)
         # An order that moves the price its own way walks the book: its last print is at the new
         # touch. Otherwise everything prints at the touch it found.
-        first = ask if sign > 0 else bid
-        last = max(new_bid, first) if sign > 0 else min(new_ask, first)
-        side = Side.BUY if sign > 0 else Side.SELL
-        count = max(int(self._prints.draw(generator)), 1)
-        mid = math.exp(path.log_mid)
-        for index in range(count):
-            at = first + (last - first) * (index + 1) // count if count > 1 else last
-            quantity = self._to_quantity(self._notionals.draw(generator) / mid)
-            price = at * self._tick_size
-            ticks.append(TradeTick(at_us, sequence + index, price, quantity, side))
-        if move_bps:
-            self._show(generator, path, ticks, at_us, sequence + count)
+        if sign > 0:
+            self._print(run, Side.BUY, ask, max(new_bid, ask))
+        else:
+            self._print(run, Side.SELL, bid, min(new_ask, bid))
+        if has_moved:
+            self._show(run, run.at_us(run.next_s))
 
-    def _draw_side(self, generator: random.Random, path: _Path) -> tuple[int, float]:
+    def _move(self, run: _Run, sign: int, surprise: float) -> None:
+        """Move the mid, leaning to the order's side as far as that was not to be expected."""
+        profile, generator = self._profile, run.generator
+        move_bps = self._moves.draw(generator) * profile.move_scale
+        leaning = 0.5 + 0.5 * profile.impact_ratio * surprise * sign
+        direction = sign if generator.random() < leaning else -sign
+        low, high = self._start - LOG_PRICE_SPAN, self._start + LOG_PRICE_SPAN
+        run.log_mid = min(max(run.log_mid + direction * move_bps / 10_000, low), high)
+        if generator.random() < profile.wide_spread_ratio:
+            run.spread_bps = self._spreads.draw(generator)
+            run.narrow_s = run.next_s + profile.wide_spread_s
+
+    def _print(self, run: _Run, side: Side, first: int, last: int) -> None:
+        """Print an order's trades, from one price (in ticks) to another."""
+        count = max(int(self._prints.draw(run.generator)), 1)
+        at_us, mid = run.at_us(run.next_s), math.exp(run.log_mid)
+        for index in range(1, count + 1):
+            price = (first + (last - first) * index // count) * self._tick_size
+            quantity = self._to_quantity(self._notionals.draw(run.generator) / mid)
+            run.ticks.append(TradeTick(at_us, run.next_sequence, price, quantity, side))
+
+    def _draw_side(self, run: _Run) -> tuple[int, float]:
         """Draw +1 or −1, and how far that is from what the regimes let expect."""
-        profile = self._profile
+        profile, generator = self._profile, run.generator
         expected = (
-            profile.side_fast_ratio * profile.side_fast_persistence * path.fast
-            + profile.side_slow_ratio * profile.side_slow_persistence * path.slow
+            profile.side_fast_ratio * profile.side_fast_persistence * run.fast
+            + profile.side_slow_ratio * profile.side_slow_persistence * run.slow
         )
         if generator.random() >= profile.side_fast_persistence:
-            path.fast = 1.0 if generator.random() < 0.5 else -1.0
+            run.fast = _even(generator)
         if generator.random() >= profile.side_slow_persistence:
-            path.slow = 1.0 if generator.random() < 0.5 else -1.0
+            run.slow = _even(generator)
         draw = generator.random()
         if draw < profile.side_fast_ratio:
-            side = path.fast
+            side = run.fast
         elif draw < profile.side_fast_ratio + profile.side_slow_ratio:
-            side = path.slow
+            side = run.slow
         else:
-            side = 1.0 if generator.random() < 0.5 else -1.0
+            side = _even(generator)
         return int(side), side - expected
 
-    def _touch(self, path: _Path) -> tuple[int, int]:
+    def _narrow(self, run: _Run, before_s: float) -> None:
+        """Close a wide spread whose time has come before this instant."""
+        if run.spread_bps and run.narrow_s < before_s:
+            run.spread_bps = 0.0
+            if not self._is_simple:
+                self._show(run, run.at_us(run.narrow_s))
+
+    def _touch(self, run: _Run) -> tuple[int, int]:
         """Return bid and ask in ticks: one tick apart unless the spread is wide just now."""
-        mid = math.exp(path.log_mid) / self._tick
-        half = mid * path.spread_bps / 20_000
+        mid = math.exp(run.log_mid) / self._tick
+        half = mid * run.spread_bps / 20_000
         bid = max(math.floor(mid - half), 1)
         return bid, max(math.ceil(mid + half), bid + 1)
 
-    def _show(
-        self,
-        generator: random.Random,
-        path: _Path,
-        ticks: list[Tick],
-        at_us: int,
-        sequence: int,
-    ) -> None:
-        bid, ask = self._touch(path)
-        mid = math.exp(path.log_mid)
+    def _show(self, run: _Run, at_us: int) -> None:
+        """Show the touch and, if the format has them, the levels behind."""
+        bid, ask = self._touch(run)
+        mid = math.exp(run.log_mid)
         if self._is_simple:
+            side = Side.BUY if run.fast > 0 else Side.SELL
+            nominal = self._to_quantity(self._notionals.draw(run.generator) / mid)
             price = bid * self._tick_size
-            side = Side.BUY if path.fast > 0 else Side.SELL
-            nominal = self._to_quantity(self._notionals.draw(generator) / mid)
-            ticks.append(TradeTick(at_us, sequence, price, nominal, side, True))
+            run.ticks.append(TradeTick(at_us, run.next_sequence, price, nominal, side, True))
             return
-        bids = self._draw_levels(generator, bid, -1, mid)
-        asks = self._draw_levels(generator, ask, 1, mid)
-        ticks.append(
-            TopTick(
-                at_us,
-                sequence,
-                bids[0][0],
-                bids[0][1],
-                asks[0][0],
-                asks[0][1],
-                bids if self._level_count else (),
-                asks if self._level_count else (),
-            )
-        )
+        bids = self._draw_levels(run, bid, -1, mid)
+        asks = self._draw_levels(run, ask, 1, mid)
+        depth = (bids, asks) if self._level_count else ((), ())
+        run.ticks.append(TopTick(at_us, run.next_sequence, *bids[0], *asks[0], *depth))
 
-    def _draw_levels(
-        self, generator: random.Random, ticks: int, direction: int, mid: float
-    ) -> Sequence[Level] | tuple[Level, ...]:
+    def _draw_levels(self, run: _Run, ticks: int, direction: int, mid: float) -> tuple[Level, ...]:
         return tuple(
             (
                 (ticks + direction * index) * self._tick_size,
-                self._to_quantity(self._levels_notional.draw(generator) / mid),
+                self._to_quantity(self._levels_notional.draw(run.generator) / mid),
             )
             for index in range(self._level_count or 1)
             if ticks + direction * index > 0
@@ -285,4 +263,5 @@ class FittedModel:
         return max(round(quantity / self._lot), 1) * self._lot_size
 
 
-__all__ = ["FittedModel", "FittedProfile", "Sampler"]
+def _even(generator: random.Random) -> float:
+    return 1.0 if generator.random() < 0.5 else -1.0

@@ -186,12 +186,13 @@ def _gap(node: yaml.Node, script: _Script) -> Iterator[_Maker]:
 
 
 def _fault(node: yaml.Node, script: _Script) -> Iterator[_Maker]:
-    fields = _fields(node, script.path, {"kind", "count"})
+    fields = _fields(node, script.path, {"kind", "count", "on"})
     if "kind" not in fields:
         raise _bad(node, script.path, "kind")
     kind = _choice(fields["kind"], FAULT_KINDS, script.path)
     count = _count(fields["count"], node, script.path) if "count" in fields else 1
-    yield lambda at_us, sequence: FaultTick(at_us, sequence, kind, count)
+    about = _choice(fields.get("on"), ("place", "cancel", "lookup"), script.path)
+    yield lambda at_us, sequence: FaultTick(at_us, sequence, kind, count, about)
 
 
 _STEPS: dict[str, Callable[[yaml.Node, _Script], Iterator[_Maker]]] = {

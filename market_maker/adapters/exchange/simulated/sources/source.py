@@ -76,12 +76,17 @@ class GapTick(NamedTuple):
 
 
 class FaultTick(NamedTuple):
-    """The next `hit_count` requests or updates meet this fault, whatever its ratio."""
+    """
+    The next `hit_count` updates or requests meet this fault, whatever its ratio.
+
+    `about` says which requests: place, cancel or lookup.
+    """
 
     at_us: int
     sequence: int
     kind: str
     hit_count: int
+    about: str
 
 
 Tick = TradeTick | TopTick | GapTick | FaultTick
