@@ -78,8 +78,8 @@ class SymbolStatus:
     A snapshot ends SYNCING only if it was begun at or after `syncing_since`.
     `is_canceling` keeps canceling every own order until an operator resumes, `is_flattening` sells
     or buys back the position once they are gone, `is_observing` only carries out commands. Before
-    `hold_until` nothing new is sent (the venue asked for a pause). `last_trade_id` is the watermark of fills
-    that a snapshot has confirmed; `wake_at` when the actor wants to be asked again.
+    `hold_until` nothing new is sent (the venue asked for a pause). `last_trade_id` is the watermark
+    of fills that a snapshot has confirmed; `wake_at` when the actor wants to be asked again.
     """
 
     mode: SymbolMode = SymbolMode.SYNCING
