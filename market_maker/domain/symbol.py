@@ -80,6 +80,9 @@ class SymbolStatus:
     or buys back the position once they are gone, `is_observing` only carries out commands. Before
     `hold_until` nothing new is sent (the venue asked for a pause). `last_trade_id` is the watermark
     of fills that a snapshot has confirmed; `wake_at` when the actor wants to be asked again.
+    `filled_at` is the batch that booked the newest fill. `difference_ignored` is by how much the
+    operator lets the venue's position differ from our fills. `recent_command_ids` are the commands
+    carried out last: one that is taken up again does nothing.
     """
 
     mode: SymbolMode = SymbolMode.SYNCING
@@ -99,6 +102,9 @@ class SymbolStatus:
     last_update_at: datetime | None = None
     last_trade_id: str = ""
     wake_at: datetime | None = None
+    filled_at: datetime | None = None
+    difference_ignored: Decimal = Decimal(0)
+    recent_command_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

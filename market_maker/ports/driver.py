@@ -22,6 +22,11 @@ class DriverDatabase:
 class Driver(Protocol):
     """Runs one batch as one workflow."""
 
+    @property
+    def is_durable(self) -> bool:
+        """Whether the input of a batch survives the process."""
+        ...
+
     async def launch(self, *, token: int) -> None:
         """Get ready inside the running loop; nothing starts by itself."""
         ...

@@ -2,7 +2,7 @@
 The grid, the reference strategy: buy one interval below, sell one interval above, again and again.
 
 Its parts: settings in `grid_settings`, geometry in `ladder`, what orders and fills do to slots in
-`slots`, what to place and cancel in `grid_plan`.
+`slots`, slots by side and dust in `grid_books`, what to place and cancel in `grid_plan`.
 """
 
 from collections.abc import Mapping

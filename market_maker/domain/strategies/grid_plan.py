@@ -1,18 +1,16 @@
 """
 What a grid wants now.
 
-One pass over the slots sorts them by side: live opening orders, live closing orders, holdings that
-wait for a closing order. Then, in order of importance: dust, closing orders, opening orders nearest
-first, and cancels. Two limits bound the orders: the level count of each side and the order count of
-the allowance. An order that finds no room does not squeeze in: the farthest opening order is
-canceled, and the next plan finds the room. Whatever is canceled lies at least one interval farther
-from the market than what it makes room for, so a plan never undoes the one before.
+In order of importance: dust (`grid_books`), closing orders, opening orders nearest first, cancels.
+Two limits bound the orders: the level count of each side and the order count of the allowance. An
+order that finds no room does not squeeze in: the farthest opening order is canceled, and the next
+plan finds the room. Whatever is canceled lies at least one interval farther from the market than
+what it makes room for, so a plan never undoes the one before.
 
 The result depends on values only, never on the order of a mapping, which differs after a restart.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
@@ -28,46 +26,16 @@ from market_maker.domain.strategies.base import (
     StrategyMemory,
     StrategyState,
 )
+from market_maker.domain.strategies.grid_books import INFINITY, GridBooks, SideBook
 from market_maker.domain.strategies.grid_settings import GridMode
 from market_maker.domain.strategies.ladder import Ladder, slot_key
-from market_maker.domain.strategies.slots import net_dust, store_slot, with_holding
 
 ZERO: Final = Decimal(0)
-_INFINITY: Final = Decimal("Infinity")
 POST_ONLY_REJECTIONS_MAX: Final = 3
-DUST_PASSES_MAX: Final = 3
 _BUY: Final = Side.BUY
 _OPENING: Final = Purpose.OPENING
 _FREE: Final = SlotState.FREE
 _CANCELABLE: Final = (OrderState.OPEN, OrderState.PARTIALLY_FILLED)
-
-
-class _SideBook:
-    """One side of the ladder: what is live, what waits, and how many orders it may have."""
-
-    __slots__ = (
-        "closings",
-        "leaving_count",
-        "levels_max",
-        "openings",
-        "promised_count",
-        "side",
-        "waiting",
-    )
-
-    def __init__(self, side: Side, levels_max: int) -> None:
-        self.side = side
-        self.levels_max = levels_max
-        self.openings: list[Order] = []
-        self.closings: list[Order] = []
-        self.waiting: list[Slot] = []
-        self.leaving_count = 0
-        self.promised_count = 0
-
-    @property
-    def live_count(self) -> int:
-        """Every order on the side, also those that are about to leave."""
-        return len(self.openings) + len(self.closings)
 
 
 class GridPlanning:
@@ -86,8 +54,7 @@ class GridPlanning:
         settings = ladder.settings
         self._ladder = ladder
         self._state = state
-        self._slots = state.slots
-        self._memory = memory
+        self._books = GridBooks(ladder=ladder, slots=state.slots, memory=memory, price=price)
         self._context = context
         self._price = price
         self._closing_only_reason = closing_only_reason
@@ -95,13 +62,10 @@ class GridPlanning:
         reach = ladder.interval * settings.reach_levels
         self._low, self._high = center - reach, center + reach
         has_window = settings.window_levels is not None
-        self._lowest = self._low if has_window else -_INFINITY
-        self._highest = self._high if has_window else _INFINITY
-        self._buys = _SideBook(Side.BUY, settings.buy_levels_max)
-        self._sells = _SideBook(Side.SELL, settings.sell_levels_max)
+        self._lowest = self._low if has_window else -INFINITY
+        self._highest = self._high if has_window else INFINITY
         self._cancels: dict[str, CancelIntent] = {}
         self._places: list[PlaceIntent] = []
-        self._leaving_count = 0
         self._promised_count = 0
         self._room = min(
             context.allowance.order_count_max, context.instrument.order_count_max
@@ -110,10 +74,11 @@ class GridPlanning:
 
     def make(self, wake_at: datetime | None) -> Plan:
         """Plan everything, most important first."""
-        self._survey()
-        if self._buys.waiting or self._sells.waiting or self._memory.dust_quantity:
-            self._settle_dust()
-        for book in (self._sells, self._buys):
+        books = self._books
+        books.survey(self._context.orders, low=self._low, high=self._high)
+        if books.buys.waiting or books.sells.waiting or books.memory.dust_quantity:
+            books.settle_dust()
+        for book in (books.sells, books.buys):
             if book.waiting:
                 self._plan_closings(book)
         self._cancel_unwanted()
@@ -121,8 +86,8 @@ class GridPlanning:
             self._plan_openings()
         self._trim()
         state = self._state
-        if self._memory is not state.memory or self._slots is not state.slots:
-            state = StrategyState(memory=self._memory, slots=self._slots)
+        if books.memory is not state.memory or books.slots is not state.slots:
+            state = StrategyState(memory=books.memory, slots=books.slots)
         return Plan(
             state=state,
             cancels=tuple(self._cancels.values()),
@@ -131,153 +96,41 @@ class GridPlanning:
             idle_reason=self._idle_reason(),
         )
 
-    # --- what there is ---
-
-    def _survey(self) -> None:
-        orders, buys, sells = self._context.orders, self._buys, self._sells
-        forgotten: list[Slot] = []
-        for slot in self._slots.values():
-            if slot.client_order_id:
-                order = orders.get(slot.client_order_id)
-                if order is None:
-                    continue
-                book = buys if order.side is _BUY else sells
-                (book.openings if order.purpose is _OPENING else book.closings).append(order)
-                if order.state is OrderState.PENDING_CANCEL:
-                    self._count_leaving(book)
-            elif slot.holding:
-                (sells if slot.holding > 0 else buys).waiting.append(slot)
-            elif not self._low <= slot.price <= self._high:
-                forgotten.append(slot)
-        for slot in forgotten:
-            self._keep(replace(slot, post_only_rejections=0))
+    def _would_meet_own_order(self, side: Side, price: Decimal) -> bool:
+        """Whether the gate would refuse it: an order of ours there is about to trade."""
+        if (price < self._books.lowest_sell) if side is _BUY else (price > self._books.highest_buy):
+            return False
+        self._hindrance = "waiting for an own order of the other side"
+        return True
 
     def _idle_reason(self) -> str:
         if self._places:
             return ""
-        if self._buys.live_count + self._sells.live_count > len(self._cancels):
+        if self._books.buys.live_count + self._books.sells.live_count > len(self._cancels):
             return ""
         return self._closing_only_reason or self._hindrance or "no level is eligible"
 
-    # --- dust ---
-
-    def _settle_dust(self) -> None:
-        """
-        Keep whole lots in the slots and everything else in the dust; then use up the dust.
-
-        Holdings that cannot be ordered become dust. Whole lots of dust are set off against holdings
-        of the other sign, then get slots of their own if they are worth an order, else they ride
-        along with the nearest holding.
-        """
-        # Setting off may leave a holding too small to order, which is dust again.
-        for _ in range(DUST_PASSES_MAX):
-            for book in (self._sells, self._buys):
-                shaved = [self._shave(slot, book) for slot in book.waiting]
-                book.waiting = [slot for slot in shaved if slot]
-            if not self._use_dust():
-                return
-
-    def _use_dust(self) -> bool:
-        """Use up whole lots of dust; False if nothing could be done with them."""
-        total = self._memory.dust_quantity
-        before = self._context.instrument.floor_to_lot(abs(total)).copy_sign(total)
-        if not before:
-            return False
-        left = self._ride_along(self._give_dust_slots(self._set_off(before)))
-        self._set_dust(total - before + left)
-        return left != before
-
-    def _ride_along(self, dust: Decimal) -> Decimal:
-        book = self._sells if dust > 0 else self._buys
-        if not dust or not book.waiting:
-            return dust
-        slot = _nearest_first(book)[0]
-        if self._ladder.is_tradable(abs(dust), self._ladder.closing_price(slot.price, book.side)):
-            return dust
-        heavier = with_holding(slot, slot.holding + dust)
-        book.waiting = [heavier if other is slot else other for other in book.waiting]
-        self._keep(heavier)
-        return ZERO
-
-    def _shave(self, slot: Slot, book: _SideBook) -> Slot | None:
-        """Move to the dust what cannot be ordered; None if nothing is left in the slot."""
-        ladder = self._ladder
-        quantity = ladder.instrument.floor_to_lot(abs(slot.holding))
-        if not ladder.is_tradable(quantity, ladder.closing_price(slot.price, book.side)):
-            quantity = ZERO
-        kept = quantity.copy_sign(slot.holding)
-        if kept == slot.holding:
-            return slot
-        self._set_dust(self._memory.dust_quantity + slot.holding - kept)
-        shaved = with_holding(slot, kept)
-        self._keep(shaved)
-        return shaved if kept else None
-
-    def _set_off(self, dust: Decimal) -> Decimal:
-        against = self._sells if dust < 0 else self._buys
-        reduced, left = net_dust(against.waiting, dust)
-        for slot in reduced:
-            self._keep(slot)
-        holdings = {slot.key: slot for slot in reduced}
-        now = [holdings.get(slot.key, slot) for slot in against.waiting]
-        against.waiting = [slot for slot in now if slot.holding]
-        return left
-
-    def _give_dust_slots(self, dust: Decimal) -> Decimal:
-        """Put dust worth an order into the nearest empty slots, at a cost no longer known."""
-        ladder = self._ladder
-        book = self._sells if dust > 0 else self._buys
-        for price in self._levels_for_dust(book):
-            quantity = ladder.instrument.floor_to_lot(abs(dust))
-            quantity = min(quantity, ladder.opening_quantity(price))
-            if not ladder.is_tradable(quantity, ladder.closing_price(price, book.side)):
-                break
-            key = slot_key(price)
-            slot = self._slots.get(key) or Slot(key=key, price=price)
-            if slot.is_empty:
-                slot = replace(slot, holding=quantity.copy_sign(dust), entry_price=price)
-                self._keep(slot)
-                book.waiting.append(slot)
-                dust -= slot.holding
-        return dust
-
-    def _levels_for_dust(self, book: _SideBook) -> Iterable[Decimal]:
-        """Levels whose closing orders would rest at or beyond the market, nearest first."""
-        ladder, price = self._ladder, self._price
-        step, first = 1, ladder.first_buy_index(price)
-        if book.side is _BUY:
-            step, first = -1, ladder.first_sell_index(price)
-        for number in range(ladder.settings.reach_levels - 2):
-            yield ladder.price_at(first + step * number)
-
-    def _set_dust(self, dust: Decimal) -> None:
-        if dust != self._memory.dust_quantity:
-            self._memory = replace(self._memory, dust_quantity=dust)
-
-    def _keep(self, slot: Slot) -> None:
-        slots = dict(self._slots)
-        store_slot(slots, slot)
-        self._slots = slots
-
     # --- closing orders ---
 
-    def _plan_closings(self, book: _SideBook) -> None:
-        for slot in _nearest_first(book):
+    def _plan_closings(self, book: SideBook) -> None:
+        for slot in book.nearest_first():
             price = self._closing_price_of(slot, book)
             if price is None:
                 self._hindrance = "holdings wait outside the window"
                 return
             quantity = abs(slot.holding)
+            if self._would_meet_own_order(book.side, price):
+                continue
             if len(book.closings) + self._planned_count(book.side, opening=False) >= (
                 book.levels_max
             ):
                 self._make_room(book.closings, book, price)
             elif self._room <= 0:
-                self._make_room(self._buys.openings + self._sells.openings, None, price)
+                self._make_room(self._books.buys.openings + self._books.sells.openings, None, price)
             else:
                 self._place(slot, book.side, price, quantity, Purpose.CLOSING)
 
-    def _closing_price_of(self, slot: Slot, book: _SideBook) -> Decimal | None:
+    def _closing_price_of(self, slot: Slot, book: SideBook) -> Decimal | None:
         """
         One interval from the slot, or None beyond the window.
 
@@ -297,7 +150,7 @@ class GridPlanning:
 
     # --- opening orders ---
 
-    def _levels(self, book: _SideBook) -> list[Decimal]:
+    def _levels(self, book: SideBook) -> list[Decimal]:
         """The opening levels of a side, nearest first."""
         ladder = self._ladder
         interval, count = ladder.interval, book.levels_max
@@ -308,10 +161,10 @@ class GridPlanning:
         return [first + number * interval for number in range(count)]
 
     def _plan_openings(self) -> None:
-        books = [self._buys]
+        books = [self._books.buys]
         if self._ladder.settings.mode is GridMode.NEUTRAL:
-            books.append(self._sells)
-        wanted: list[tuple[Decimal, _SideBook, Decimal]] = []
+            books.append(self._books.sells)
+        wanted: list[tuple[Decimal, SideBook, Decimal]] = []
         for book in books:
             wanted += [
                 (abs(price - self._price), book, price)
@@ -323,13 +176,13 @@ class GridPlanning:
         for _, book, price in wanted:
             self._plan_opening(book, price)
 
-    def _is_wanted(self, book: _SideBook, price: Decimal) -> bool:
+    def _is_wanted(self, book: SideBook, price: Decimal) -> bool:
         """
         Whether a level is in bounds and its slot empty and free.
 
         A closing order of another slot at the same price and side serves the level already.
         """
-        slot = self._slots.get(slot_key(price))
+        slot = self._books.slots.get(slot_key(price))
         if slot is not None and (slot.state is not _FREE or slot.holding):
             return False
         if not self._ladder.is_in_bounds(price):
@@ -339,19 +192,21 @@ class GridPlanning:
             intent.price == price and intent.side is book.side for intent in self._places
         )
 
-    def _plan_opening(self, book: _SideBook, price: Decimal) -> None:
+    def _plan_opening(self, book: SideBook, price: Decimal) -> None:
         ladder = self._ladder
         quantity = ladder.opening_quantity(price)
         if not ladder.is_tradable(quantity, price):
             self._hindrance = "an order would be below the venue's minimum"
             return
+        if self._would_meet_own_order(book.side, price):
+            return
         if book.live_count + self._planned_count(book.side) >= book.levels_max:
             self._make_room(book.openings, book, price)
         elif self._room <= 0:
-            self._make_room(self._buys.openings + self._sells.openings, None, price)
+            self._make_room(self._books.buys.openings + self._books.sells.openings, None, price)
         else:
             key = slot_key(price)
-            slot = self._slots.get(key) or Slot(key=key, price=price)
+            slot = self._books.slots.get(key) or Slot(key=key, price=price)
             self._place(slot, book.side, price, quantity, Purpose.OPENING)
 
     def _place(
@@ -360,6 +215,7 @@ class GridPlanning:
         context, instrument = self._context, self._context.instrument
         is_rejected_too_often = slot.post_only_rejections >= POST_ONLY_REJECTIONS_MAX
         self._room -= 1
+        self._books.note_price(side, price)
         self._places.append(
             PlaceIntent(
                 symbol=instrument.symbol,
@@ -386,7 +242,7 @@ class GridPlanning:
 
     def _cancel_unwanted(self) -> None:
         """Cancel what may not open now, and what is beyond the window."""
-        for book in (self._buys, self._sells):
+        for book in (self._books.buys, self._books.sells):
             unwanted: list[Order] = []
             reasons: dict[str, str] = {}
             for order in book.openings + book.closings:
@@ -410,21 +266,21 @@ class GridPlanning:
 
     def _trim(self) -> None:
         """Bring each side and the total back under limits that were lowered or passed."""
-        for book in (self._buys, self._sells):
+        for book in (self._books.buys, self._books.sells):
             over = book.live_count + self._planned_count(book.side) - book.levels_max
             over -= book.leaving_count
             if over > 0:
                 for order in self._victims(book.openings)[:over]:
                     self._cancel(order, book, "more orders than levels")
-        over = -self._room - self._leaving_count
+        over = -self._room - self._books.leaving_count
         if over > 0:
-            openings = self._victims(self._buys.openings + self._sells.openings)
-            closings = self._victims(self._buys.closings + self._sells.closings)
+            openings = self._victims(self._books.buys.openings + self._books.sells.openings)
+            closings = self._victims(self._books.buys.closings + self._books.sells.closings)
             for order in (openings + closings)[:over]:
-                self._cancel(order, self._book_of(order), "more orders than allowed")
+                self._cancel(order, self._books.of(order), "more orders than allowed")
 
     def _make_room(
-        self, candidates: Iterable[Order], book: _SideBook | None, price: Decimal
+        self, candidates: Iterable[Order], book: SideBook | None, price: Decimal
     ) -> None:
         """
         Promise the order that waits a room that is about to be free, or free one.
@@ -438,16 +294,16 @@ class GridPlanning:
         far = abs(price - self._price) + self._ladder.interval
         for order in self._victims(candidates):
             if abs((order.price or ZERO) - self._price) >= far:
-                self._cancel(order, self._book_of(order), "a nearer order needs its room")
+                self._cancel(order, self._books.of(order), "a nearer order needs its room")
                 self._is_promised(book)
                 return
 
-    def _is_promised(self, book: _SideBook | None) -> bool:
+    def _is_promised(self, book: SideBook | None) -> bool:
         """Take one of the rooms that canceled orders will leave, if there is one left."""
         if book is not None and book.promised_count < book.leaving_count:
             book.promised_count += 1
             return True
-        if book is None and self._promised_count < self._leaving_count:
+        if book is None and self._promised_count < self._books.leaving_count:
             self._promised_count += 1
             return True
         return False
@@ -468,22 +324,11 @@ class GridPlanning:
             ),
         )
 
-    def _cancel(self, order: Order, book: _SideBook, reason: str) -> None:
-        self._count_leaving(book)
+    def _cancel(self, order: Order, book: SideBook, reason: str) -> None:
+        self._books.count_leaving(book)
         self._cancels[order.client_order_id] = CancelIntent(
             symbol=order.symbol,
             client_order_id=order.client_order_id,
             exchange_order_id=order.exchange_order_id,
             reason=reason,
         )
-
-    def _count_leaving(self, book: _SideBook) -> None:
-        book.leaving_count += 1
-        self._leaving_count += 1
-
-    def _book_of(self, order: Order) -> _SideBook:
-        return self._buys if order.side is _BUY else self._sells
-
-
-def _nearest_first(book: _SideBook) -> list[Slot]:
-    return sorted(book.waiting, key=lambda slot: slot.price, reverse=book.side is _BUY)

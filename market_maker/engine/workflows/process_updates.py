@@ -22,6 +22,7 @@ from market_maker.ports.failpoints import failpoint
 
 PROTOCOL: Final = 1
 RECOVERY_POLL_S: Final = 0.02
+ERROR_KEY: Final = "$error"
 LEGAL_HEADS: Final = frozenset({"PENDING", "ENQUEUED", "SUCCESS"})
 
 Record = dict[str, Any]
@@ -29,13 +30,26 @@ Record = dict[str, Any]
 _procedures: dict[str, Procedures] = {}
 
 
+def forbid_pickle() -> None:
+    """
+    Make DBOS refuse pickles, whatever a row's serialization column says.
+
+    A row whose column says py_pickle would be unpickled: code from a tampered file.
+    """
+
+    def refuse(_: str) -> Any:
+        raise StoreError("a database row is pickled; this program never writes or reads pickles")
+
+    dbos_serialization.DBOSDefaultSerializer.deserialize = refuse  # type: ignore[method-assign, assignment]
+
+
 class StrictJson(Serializer):
     """JSON of plain values only; a domain object, a float in disguise or a pickle is an error."""
 
     def serialize(self, data: Any) -> str:
-        """Text of str, int, bool, None, list and dict; exceptions as {name, message}."""
+        """Text of str, int, bool, None, list and dict; an exception by name and message."""
         if isinstance(data, BaseException):
-            data = {"name": type(data).__name__, "message": str(data)}
+            data = {ERROR_KEY: type(data).__name__, "message": str(data)}
         options = (
             orjson.OPT_PASSTHROUGH_DATACLASS
             | orjson.OPT_PASSTHROUGH_DATETIME
@@ -44,8 +58,11 @@ class StrictJson(Serializer):
         return orjson.dumps(data, option=options).decode()
 
     def deserialize(self, serialized_data: str) -> Any:
-        """Plain values again."""
-        return orjson.loads(serialized_data)
+        """Plain values again; an error comes back as a `StoreError` that names it."""
+        value = orjson.loads(serialized_data)
+        if isinstance(value, dict) and ERROR_KEY in value:
+            return StoreError(f"{value[ERROR_KEY]}: {value['message']}")
+        return value
 
     def name(self) -> str:
         """What the serialization column of a row says."""
@@ -114,11 +131,16 @@ class DurableDriver:
         self._database = database
         self._queue = ""
 
+    @property
+    def is_durable(self) -> bool:
+        """Yes: every batch is journaled before anything comes of it."""
+        return True
+
     async def launch(self, *, token: int) -> None:
         """Start DBOS inside the running loop; nothing starts by itself, the executor id is new."""
         for name in [name for name in os.environ if name.startswith("DBOS_")]:
             del os.environ[name]
-        _forbid_pickle()
+        forbid_pickle()
         _procedures[self._bot] = self._procedures
         config: DBOSConfig = {
             "name": f"mm-{self._bot}"[:256],
@@ -167,6 +189,11 @@ class DurableDriver:
                 f"market-maker db rescue {workflow_id} --config FILE"
             )
         inputs: Any = status.input
+        if not isinstance(inputs, dict):
+            raise StoreError(
+                f"the journaled input of workflow {workflow_id} cannot be read: the database was "
+                "changed by something else; restore a backup"
+            )
         batch: Record = inputs["args"][0]
         return batch
 
@@ -182,12 +209,3 @@ class DurableDriver:
         """Stop DBOS's threads."""
         _procedures.pop(self._bot, None)
         DBOS.destroy()
-
-
-def _forbid_pickle() -> None:
-    """A row whose column says py_pickle would be unpickled: code from a tampered file."""
-
-    def refuse(_: str) -> Any:
-        raise StoreError("a database row is pickled; this program never writes or reads pickles")
-
-    dbos_serialization.DBOSDefaultSerializer.deserialize = refuse  # type: ignore[method-assign, assignment]

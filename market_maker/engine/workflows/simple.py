@@ -18,6 +18,11 @@ class SimpleDriver:
     def __init__(self, procedures: Procedures) -> None:
         self._procedures = procedures
 
+    @property
+    def is_durable(self) -> bool:
+        """No: a batch that was not recorded is forgotten."""
+        return False
+
     async def launch(self, *, token: int) -> None:
         """Nothing to start."""
 

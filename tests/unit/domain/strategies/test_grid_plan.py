@@ -219,6 +219,23 @@ def test_a_short_that_the_market_fell_away_from_follows_it() -> None:
     assert (plan.places[0].side, plan.places[0].price) == (Side.BUY, 100)
 
 
+def test_no_order_is_planned_that_would_meet_an_own_one() -> None:
+    desk = Desk()
+    desk.quote(100)
+    desk.fill(desk.live_at(Side.BUY, 99))
+    desk.quote(99)
+    desk.fill(desk.live_at(Side.SELL, 100), "0.5")
+
+    desk.quote("100.5")  # the rest of the sell at 100 is about to trade
+    plan = desk.plan("100.5")
+
+    assert Decimal(100) not in [intent.price for intent in plan.places]
+    desk.fill(desk.live_at(Side.SELL, 100))
+    desk.quote("100.5")
+    desk.quote("100.5")
+    assert Decimal(100) in [order.price for order in desk.live(Side.BUY)]
+
+
 def test_an_order_that_turned_out_live_may_have_its_slot_back_while_it_is_free() -> None:
     desk = Desk()
     desk.quote(100)
