@@ -161,6 +161,7 @@ class Bench:
         bench.venue.release(0)
         if listens:
             bench.listen()
+            await asyncio.sleep(0)
         if first:
             await bench.step(first)
         return bench
@@ -173,7 +174,7 @@ class Bench:
         """Let so many steps of the market pass; return what was told meanwhile."""
         before = len(self.updates)
         self.venue.release(count)
-        await until(lambda: self.venue.is_waiting)
+        await passed(self.venue)
         return self.updates[before:]
 
     async def place(self, request: OrderRequest) -> OrderReport:
@@ -190,6 +191,11 @@ class Bench:
         if self.listening is not None:
             self.listening.cancel()
             await asyncio.gather(self.listening, return_exceptions=True)
+
+
+async def passed(venue: SimulatedExchange) -> None:
+    """Wait until everything that was released has passed."""
+    await until(lambda: venue.is_waiting)
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from market_maker.adapters.exchange.simulated.settings import FaultSettings
 
 DRAW_BYTES = 8
-DRAW_RANGE = 2 ** (8 * DRAW_BYTES)
+DRAW_RANGE: int = 2 ** (8 * DRAW_BYTES)
 
 
 class Fault(StrEnum):
@@ -70,8 +70,7 @@ class Faults:
         ratio = self._ratios[kind]
         if not ratio:
             return False
-        limit: Decimal = ratio * DRAW_RANGE
-        return limit > self._draw(f"{kind}/{about}")
+        return self._draw(f"{kind}/{about}") < int(ratio * DRAW_RANGE)
 
     def is_half(self, about: str) -> bool:
         """Draw one of two halves."""

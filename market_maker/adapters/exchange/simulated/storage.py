@@ -5,6 +5,8 @@ Invariant: what the venue has told anybody is in the file. A SIGKILL between com
 leaves an order that its owner does not know of (it must ask); the reverse, an acknowledged order
 that the venue has forgotten, cannot happen. SQLite in WAL mode with synchronous FULL does the work;
 a flock on a side file, which the kernel drops when its process dies, keeps a second driver out.
+Only a driver that is stopped (SIGSTOP) is taken over; when it wakes up, its next transaction finds
+that another session has begun, and is refused.
 """
 
 import fcntl
@@ -33,7 +35,7 @@ from market_maker.adapters.exchange.simulated.schema import (
     to_text,
     to_time,
 )
-from market_maker.domain.errors import ExchangeUnavailable
+from market_maker.domain.errors import ExchangeUnavailable, Fenced
 from market_maker.domain.fill import Fill
 
 BUSY_TIMEOUT_S = 10
@@ -74,6 +76,7 @@ class Storage:
         self.path = path
         self._connection: sqlite3.Connection | None = None
         self._lock: int | None = None
+        self._session = 0
 
     def open(
         self, *, name: str, totals: Mapping[str, Decimal], began_at: datetime, at: datetime
@@ -111,9 +114,14 @@ class Storage:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Write everything inside or nothing; committed when the block ends."""
+        """
+        Write everything inside or nothing; committed when the block ends.
+
+        Raises `Fenced` if another driver has begun a session since ours.
+        """
         self.execute("BEGIN IMMEDIATE")
         try:
+            self._check_session()
             yield
             self.execute("COMMIT")
         except BaseException:
@@ -239,18 +247,32 @@ class Storage:
     def begin_session(self) -> None:
         """Count one more opening."""
         self.execute("UPDATE venue SET session = session + 1")
+        self._session = self._rows("SELECT session FROM venue")[0]["session"]
 
     # --- private ---
 
     def _take_lock(self) -> None:
         path = self.path.with_name(self.path.name + ".lock")
-        self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ExchangeUnavailable(
-                f"paper exchange file {self.path} is driven by another process; stop it first"
-            ) from error
+        while True:
+            self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if not _is_stopped(os.pread(self._lock, 20, 0)):
+                    raise ExchangeUnavailable(
+                        f"paper exchange file {self.path} is driven by another process; "
+                        "stop it first"
+                    ) from error
+                path.unlink(missing_ok=True)
+                os.close(self._lock)
+            else:
+                os.ftruncate(self._lock, 0)
+                os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+                return
+
+    def _check_session(self) -> None:
+        if self._session and self._rows("SELECT session FROM venue")[0]["session"] != self._session:
+            raise Fenced(f"another process drives the paper exchange file {self.path} now")
 
     def _connect(self) -> None:
         self._connection = sqlite3.connect(
@@ -309,3 +331,12 @@ class Storage:
 
     def _rows(self, sql: str, values: Iterable[Any] = ()) -> list[sqlite3.Row]:
         return self.execute(sql, values).fetchall()
+
+
+def _is_stopped(pid: bytes) -> bool:
+    """Whether the kernel says that a process is stopped; False where it does not say."""
+    try:
+        stat = Path(f"/proc/{int(pid)}/stat").read_text()
+    except (OSError, ValueError):
+        return False
+    return stat.rpartition(")")[2].split()[0] in {"T", "t"}

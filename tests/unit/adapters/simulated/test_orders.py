@@ -389,6 +389,21 @@ async def test_reduce_only_never_turns_a_position(venue: Open) -> None:
     assert (report.state, report.cumulative_quantity) == (OrderState.EXPIRED, D(2))
 
 
+async def test_reduce_only_orders_end_when_another_order_closes_the_position(
+    venue: Open,
+) -> None:
+    bench = await venue(CALM_BOOK, instrument=LINEAR)
+    await bench.place(a_market_request("open", quantity="2"))
+    await bench.place(
+        a_request("close", side=Side.SELL, price="105", quantity="2", reduce_only=True)
+    )
+
+    await bench.place(a_market_request("flatten", side=Side.SELL, quantity="2"))
+
+    assert (await bench.venue.fetch_order(BTC, "close")).state is OrderState.EXPIRED
+    assert (await balance(bench, "USDT")).locked == D(0)
+
+
 # --- lifetimes and the account of others ---
 
 

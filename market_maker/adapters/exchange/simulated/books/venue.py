@@ -126,17 +126,19 @@ class Venue:
             check_shape(request, book.instrument)
             check_filters(request, book.instrument)
             self._check_place(book, request)
-            quantity = self._reducible(book.instrument, request)
-            executions = plan_taking(book, request.side, request.price, quantity)
+            reducible = self._reducible(book.instrument, request)
+            executions = plan_taking(book, request.side, request.price, request.quantity)
             self._check_market(book, request, executions)
             self._check_funds(book, request, executions)
             order = self._accept(request, at, is_foreign=is_foreign)
-            taken = sum((execution.quantity for execution in executions), ZERO)
+            taken = min(sum((item.quantity for item in executions), ZERO), reducible)
             if request.time_in_force is TimeInForce.FOK and taken < request.quantity:
                 return self._end(order, OrderState.EXPIRED, at, "fill or kill: not all was there")
             for execution in executions:
                 order = self._take(book, order, execution, at)
-            return self._rest_or_expire(book, order, at)
+            order = self._rest_or_expire(book, order, at)
+            self._expire_reducers(book, at)
+            return order
 
     def cancel(self, request: CancelRequest, at: datetime) -> VenueOrder:
         """Cancel an open order, or raise `UnknownOrder`."""
@@ -266,8 +268,15 @@ class Venue:
     def _take(
         self, book: SymbolBook, order: VenueOrder, execution: Execution, at: datetime
     ) -> VenueOrder:
-        trade_id = self._next_trade_id()
         price, quantity = execution.price, execution.quantity
+        if self._is_capped(order):
+            reducible = self._open_quantity(book.instrument, order.side)
+            # A trade with an own order moves no position, so only its sign bounds that.
+            is_bounded = execution.against is None or not reducible
+            quantity = min(quantity, reducible) if is_bounded else quantity
+        if quantity <= 0:
+            return order
+        trade_id = self._next_trade_id()
         if execution.against is None:
             book.consume(order.side, price, quantity)
         else:
@@ -299,23 +308,26 @@ class Venue:
                 self.pending.moved[order.exchange_order_id] = moved
                 book.replace(moved)
             for planned, quantity in fills:
-                order = self._open.get(planned.exchange_order_id, planned)
-                if order.is_open and order.exchange_order_id in self._open:
-                    self._fill_maker(book, order, quantity, at)
+                self._fill_maker(book, self._open[planned.exchange_order_id], quantity, at)
+            if fills:
+                self._expire_reducers(book, at)
 
     def _fill_maker(
         self, book: SymbolBook, order: VenueOrder, quantity: Decimal, at: datetime
     ) -> None:
-        is_capped = self._is_capped(order)
-        if is_capped:
+        if self._is_capped(order):
             quantity = min(quantity, self._open_quantity(book.instrument, order.side))
         if quantity > 0:
             trade_id = self._next_trade_id()
-            order = self._fill(
-                order, order.limit, quantity, Liquidity.MAKER, trade_id=trade_id, at=at
-            )
-        if is_capped and order.is_open and not self._open_quantity(book.instrument, order.side):
-            self._end(order, OrderState.EXPIRED, at, "the position is closed")
+            self._fill(order, order.limit, quantity, Liquidity.MAKER, trade_id=trade_id, at=at)
+
+    def _expire_reducers(self, book: SymbolBook, at: datetime) -> None:
+        """End the reduce-only orders that have nothing left to reduce."""
+        if book.instrument.kind is InstrumentKind.SPOT:
+            return
+        for order in (*book.buys, *book.sells):
+            if order.reduce_only and not self._open_quantity(book.instrument, order.side):
+                self._end(order, OrderState.EXPIRED, at, "the position is closed")
 
     def _fill(
         self,
