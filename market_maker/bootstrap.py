@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from market_maker.adapters.exchange.simulated import reading
+from market_maker.adapters.exchange.simulated.driver import CatchUp
 from market_maker.adapters.exchange.simulated.exchange import SimulatedExchange
 from market_maker.adapters.exchange.simulated.settings import parse_settings
 from market_maker.adapters.exchange.simulated.sources.build import build_source
@@ -129,7 +130,19 @@ def make_exchange(settings: config.Settings) -> SimulatedExchange:
     """The venue's adapter."""
     path = settings.venue.file
     path.parent.mkdir(parents=True, exist_ok=True)
-    return SimulatedExchange(parse_settings(settings.venue.model_dump()), clock=SystemClock())
+    return SimulatedExchange(
+        parse_settings(settings.venue.model_dump()), clock=SystemClock(), progress=_log_catch_up
+    )
+
+
+def _log_catch_up(done: CatchUp) -> None:
+    """Say how far the market that passed while nobody was there has been played."""
+    _log.info(
+        "catching_up",
+        played=str(done.played),
+        of=str(done.total),
+        ticks=done.ticks_count,
+    )
 
 
 def log_banner(settings: config.Settings, *, version: str) -> None:

@@ -17,9 +17,9 @@ from market_maker.config.fields import (
 
 
 class SimpleTicks(FrozenSettings):
-    """Best bid and ask only."""
+    """A price alone: trades whose quantity nobody knows."""
 
-    kind: Literal["simple"] = Field(description="Best bid and ask, without quantities.")
+    kind: Literal["simple"] = Field(description="Trades of unknown quantity, no book.")
     frequency_ms: PositiveCount = Field(description="Milliseconds between two updates.")
 
 
@@ -135,7 +135,7 @@ class FittedSource(FrozenSettings):
     kind: Literal["fitted"] = Field(description="Parameters fitted to recorded tapes.")
     start_price: PositiveDecimal = Field(description="First mid price, quote per base.")
     profile: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,40}$")] = Field(
-        "btcusdt_spot", description="Which fitted parameters; see docs/calibration.md."
+        "btcusdt_spot", description="Which fitted parameters; see docs/fitted-market.md."
     )
     ticks: Ticks = Field(description="What an update looks like and how often one comes.")
 

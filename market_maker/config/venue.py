@@ -71,10 +71,16 @@ class FaultSettings(FrozenSettings):
     )
     late_answer_ratio: Ratio = Field(Decimal(0), description="Answers that come late.")
     late_answer: Duration = Field(timedelta(seconds=3), description="How late they come.")
+    late_request_ratio: Ratio = Field(
+        Decimal(0), description="Requests held back on their way, so that their lifetime may pass."
+    )
+    late_request: Duration = Field(timedelta(seconds=3), description="How long they are held.")
     update_duplicated_ratio: Ratio = Field(Decimal(0), description="Updates that come twice.")
     update_reordered_ratio: Ratio = Field(Decimal(0), description="Updates out of order.")
     update_dropped_ratio: Ratio = Field(Decimal(0), description="Updates that never come.")
+    drop_notice: bool = Field(False, description="Whether a dropped update is told as a gap.")
     stream_cut_ratio: Ratio = Field(Decimal(0), description="Updates after which streams end.")
+    stream_cut: Duration = Field(timedelta(seconds=1), description="How long a cut one is silent.")
     rate_limit_ratio: Ratio = Field(Decimal(0), description="Requests refused for their rate.")
     server_error_ratio: Ratio = Field(
         Decimal(0), description="Requests that end in a server error, their outcome unknown."

@@ -16,7 +16,7 @@ from market_maker.ports.exchange import SendPermit, UpdateSink
 
 
 class FakeExchange:
-    """Keeps orders in a dictionary; `fail_next` makes the next placement raise, `is_lost` or not."""
+    """Keeps orders in a dictionary; `fail_next` makes the next placement raise, lost or not."""
 
     name = "fake"
     is_lifetime_enforced = True
