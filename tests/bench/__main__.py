@@ -1,9 +1,9 @@
 """
 Prints what the engine costs, as one table: `python -m tests.bench [--quick] [--only NAME]`.
 
-It measures; it is not a test. Each figure runs in a process of its own, so that none inherits memory,
-threads or an open database from another; the bare floor is measured inside the same process, in turn
-with the figure. Progress goes to stderr, the table to stdout.
+It measures; it is not a test. Each figure runs in a process of its own, so that none inherits
+memory, threads or an open database from another; the bare floor is measured inside the same
+process, in turn with the figure. Progress goes to stderr, the table to stdout.
 """
 
 import argparse

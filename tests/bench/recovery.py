@@ -1,11 +1,11 @@
 """
-Real processes of the installed command: from SIGKILL's successor to the first quote.
+Real processes of the installed command: from the start of SIGKILL's successor to its first quote.
 
-A history is made by the command itself on a generated tape, as fast as it goes. Then the bot trades at
-an ordinary pace, is killed, and started again. What is watched is the database, read from outside: the
-head that the dead process may have left is n+1, so the first own workflow of its successor, which stops
-quoting until the venue was asked, is n+1 or n+2; a symbol that quotes at n+2 or later (n+3 after a head)
-was put there by the new process after it had reconciled.
+A history is made by the command itself on a generated tape, as fast as it goes. Then the bot trades
+at an ordinary pace, is killed, and started again. The database is watched from outside. Let a lane
+stand at n when its process dies. A head that it may have left is n+1, still QUOTING. The first own
+workflow of its successor stops quoting until the venue was asked; it is n+1, or n+2 after a head.
+So a symbol that quotes at n+2 or later was put there by the new process after it had reconciled.
 """
 
 import gzip
@@ -28,11 +28,12 @@ from tests.bench.venue import START_CENTS
 
 RECOVERY_MAX_S: Final = 3.0
 GROWTH_MAX: Final = 1.20
-TAPE_TRADES: Final = 200_000
+# Opening a tape reads up to where it was left: short, or reading it is what is measured.
+TAPE_TRADES: Final = 20_000
 # Smaller batches make more workflows: the history that could slow a start is rows, not updates.
 HISTORY_BATCH_MAX: Final = 500
-PATIENCE_S: Final = 60.0
-POLL_S: Final = 0.002
+STEP_CENTS: Final = 180
+POLL_S: Final = 0.005
 
 
 def recovery(folder: Path, effort: Effort) -> list[Row]:
@@ -43,16 +44,20 @@ def recovery(folder: Path, effort: Effort) -> list[Row]:
         bot.live_through_history()
         bot.kill_soon_after_quoting()
     times: list[list[float]] = [[], []]
+    floors = []
     for _ in range(effort.restarts):
+        floors.append(_start_of_bare())
         for bot, taken in zip(bots, times, strict=True):
             taken.append(bot.kill_soon_after_quoting())
-    short, long = map(median, times)
+    short, long, floor = median(times[0]), median(times[1]), median(floors)
     few, many = effort.history_updates
     workflow_counts = [bot.workflow_count() for bot in bots]
     return [
         Row(
             figure=f"recovery: process start → quoting, {many:,} updates of history",
             measured=f"{long:.2f} s",
+            bare=f"{floor:.2f} s",
+            ratio=f"{long / floor:.2f} ×",
             must=f"≤ {RECOVERY_MAX_S:.0f} s",
             is_reached=long <= RECOVERY_MAX_S,
         ),
@@ -64,10 +69,20 @@ def recovery(folder: Path, effort: Effort) -> list[Row]:
             is_reached=long <= GROWTH_MAX * short,
         ),
         Row(
-            figure="  slowest; workflows of history",
-            measured=f"{max(times[1]):.2f} s; {workflow_counts[1]:,} vs {workflow_counts[0]:,}",
+            figure="  slowest; workflows of history; of all restarts, found one unfinished",
+            measured=(
+                f"{max(times[1]):.2f} s; {workflow_counts[1]:,} vs {workflow_counts[0]:,}; "
+                f"{sum(bot.resumed_count() for bot in bots)} of {2 * (effort.restarts + 1)}"
+            ),
         ),
     ]
+
+
+def _start_of_bare() -> float:
+    """What a process takes that only imports DBOS and ends."""
+    began = perf_counter()
+    subprocess.run([sys.executable, "-c", "import dbos"], check=True)
+    return perf_counter() - began
 
 
 @dataclass(slots=True)
@@ -101,6 +116,10 @@ class _Bot:
     def workflow_count(self) -> int:
         """Workflows of all lanes."""
         return sum(sequence for sequence in self._sequences().values())
+
+    def resumed_count(self) -> int:
+        """Restarts that had to finish a workflow of their predecessor."""
+        return (self.folder / "out").read_text().count("resuming_workflow")
 
     def _await_quoting(self, process: "subprocess.Popen[bytes]", before: dict[int, int]) -> None:
         while not self._quotes_since(before):
@@ -150,14 +169,15 @@ class _Bot:
 
 
 def _write_tape(path: Path) -> Path:
-    """A seeded random walk, fifty trades a second at its own pace."""
-    random, cents = Random(1), START_CENTS
+    """A seeded random walk there and back, fifty trades a second at its own pace."""
+    random, cents = Random(1), [START_CENTS]
+    while len(cents) < TAPE_TRADES // 2:
+        cents.append(cents[-1] + random.randint(-STEP_CENTS, STEP_CENTS))
     with gzip.open(path, "wt") as file:
         file.write("exchange_at_ms,trade_id,price,quantity,taker_side\n")
-        for number in range(TAPE_TRADES):
-            cents += random.randint(-180, 180) + (START_CENTS - cents) // 20_000
+        for number, price in enumerate([*cents, *reversed(cents)]):
             quantity, side = random.randint(1, 9_999), random.choice(("BUY", "SELL"))
             at_ms = 1_700_000_000_000 + 20 * number
-            price = f"{cents // 100}.{cents % 100:02d}"
-            file.write(f"{at_ms},{number},{price},0.{quantity:05d},{side}\n")
+            text = f"{price // 100}.{price % 100:02d}"
+            file.write(f"{at_ms},{number},{text},0.{quantity:05d},{side}\n")
     return path

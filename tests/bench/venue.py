@@ -2,8 +2,8 @@
 A small deterministic venue in memory, matched synchronously, and the market that moves it.
 
 A resting order fills whole, at its own price, when a trade prints through it. Nothing else happens:
-the engine is what is measured. What has ended is forgotten after a while, so that a long run measures
-the engine's memory and not this one's.
+the engine is what is measured. What has ended is forgotten after a while, so that a long run
+measures the engine's memory and not this one's.
 """
 
 from collections.abc import Iterator
@@ -48,9 +48,7 @@ class BenchExchange(FakeExchange):
         )
         self.signed_at: list[float] = []
         self.placed_count = self.canceled_count = self.fill_count = 0
-        self._resting: dict[str, dict[str, OrderReport]] = {
-            item.symbol: {} for item in instruments
-        }
+        self._resting: dict[str, dict[str, OrderReport]] = {item.symbol: {} for item in instruments}
         self._best: dict[str, tuple[Decimal, Decimal]] = {
             item.symbol: (LOWEST, HIGHEST) for item in instruments
         }
@@ -92,7 +90,7 @@ class BenchExchange(FakeExchange):
         return self._best[symbol]
 
     def trade(self, update: TradePrinted) -> list[Update]:
-        """What the venue reports after a trade: a fill and an order for each that it went through."""
+        """What the venue reports of a trade: a fill and an order for each that it went through."""
         buy, sell = self._best[update.symbol]
         if buy <= update.price <= sell:
             return []
@@ -127,11 +125,21 @@ class BenchExchange(FakeExchange):
         self.fills.append(fill)
         if len(self.fills) > 2 * REMEMBERED_MAX:
             del self.fills[:REMEMBERED_MAX]
-        times = {"exchange_at": fill.exchange_at, "received_at": update.received_at}
-        number = self.fill_count
         return (
-            FillReported(id=f"{fill.symbol}:f{number}", symbol=fill.symbol, fill=fill, **times),
-            OrderReported(id=f"{fill.symbol}:o{number}", symbol=fill.symbol, report=done, **times),
+            FillReported(
+                id=f"{fill.symbol}:f{fill.trade_id}",
+                symbol=fill.symbol,
+                exchange_at=fill.exchange_at,
+                received_at=update.received_at,
+                fill=fill,
+            ),
+            OrderReported(
+                id=f"{fill.symbol}:o{fill.trade_id}",
+                symbol=fill.symbol,
+                exchange_at=fill.exchange_at,
+                received_at=update.received_at,
+                report=done,
+            ),
         )
 
     def _keep(self, report: OrderReport) -> None:
@@ -166,10 +174,12 @@ class Market:
         self._cents = START_CENTS
         self._number = 0
 
-    def next(self, *, exchange_at: datetime, received_at: datetime) -> TradePrinted | BookTopChanged:
+    def next(
+        self, *, exchange_at: datetime, received_at: datetime
+    ) -> TradePrinted | BookTopChanged:
         """The next update."""
         random, self._number = self._random, self._number + 1
-        pull = (START_CENTS - self._cents) // 20_000
+        pull = int((START_CENTS - self._cents) / 20_000)
         self._cents += random.randint(-self._step, self._step) + pull
         cents = self._cents
         if self._number % 2:

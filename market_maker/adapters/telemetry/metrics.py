@@ -1,9 +1,11 @@
 """Metrics through OpenTelemetry, read by Prometheus. The only place that turns money to float."""
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry, generate_latest
@@ -85,11 +87,14 @@ class PrometheusMetrics:
             for name, shape in shapes
             if shape.kind == "histogram"
         }
-        self._gauges = {
-            name: meter.create_gauge(name, shape.unit, shape.description)
-            for name, shape in shapes
-            if shape.kind == "gauge"
+        # Gauges are set for every symbol of every batch and read when somebody asks.
+        self._gauges: dict[Metric, dict[tuple[tuple[str, str], ...], Number]] = {
+            name: {} for name, shape in shapes if shape.kind == "gauge"
         }
+        for name, values in self._gauges.items():
+            meter.create_observable_gauge(
+                name, [_reader(values)], _SHAPES[name].unit, _SHAPES[name].description
+            )
 
     def count(self, name: Metric, value: Number = 1, **labels: str) -> None:
         """Add to a counter."""
@@ -101,7 +106,7 @@ class PrometheusMetrics:
 
     def gauge(self, name: Metric, value: Number, **labels: str) -> None:
         """Set a gauge to its present value."""
-        self._gauges[name].set(float(value), labels)
+        self._gauges[name][tuple(labels.items())] = value
 
     def render(self) -> bytes:
         """Return everything in the Prometheus text format."""
@@ -110,3 +115,12 @@ class PrometheusMetrics:
     def close(self) -> None:
         """Stop the meter; later figures are dropped."""
         self._provider.shutdown()
+
+
+def _reader(
+    values: Mapping[tuple[tuple[str, str], ...], Number],
+) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def read(_: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(float(value), dict(labels)) for labels, value in tuple(values.items())]
+
+    return read
