@@ -111,7 +111,7 @@ async def build_system(settings: config.Settings, *, version: str) -> System:
     )
     lock_step = settings.venue.lock_step
     orchestrator = Orchestrator(
-        settings=_engine_settings(settings),
+        settings=engine_settings(settings),
         store=store,
         exchange=exchange,
         clock=exchange.clock if lock_step else SystemClock(),
@@ -202,7 +202,8 @@ def _symbol_settings(
     )
 
 
-def _engine_settings(settings: config.Settings) -> EngineSettings:
+def engine_settings(settings: config.Settings) -> EngineSettings:
+    """What the engine needs to know of the settings."""
     return EngineSettings(
         bot=settings.bot,
         tag=settings.tag,

@@ -1,6 +1,7 @@
 """`plan`: the exact ladder before it trades, what it needs and what it may cost."""
 
 import asyncio
+from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Final
 
@@ -58,6 +59,23 @@ def plan(
     violations = [
         f"{report.symbol}: {reason}" for report, _ in found for reason in report.violations
     ]
+    if violations:
+        raise PreflightRefused("; ".join(violations))
+
+
+def check_first_start(settings: Settings, recorded: Iterable[SymbolState]) -> None:
+    """
+    Raise `PreflightRefused` where `plan` would, for symbols that have never traded.
+
+    A market that names no price before it begins cannot be checked before it begins.
+    """
+    known = {state.symbol for state in recorded}
+    violations = []
+    for entry in settings.symbols:
+        price = None if entry.symbol in known else bootstrap.first_price(settings, entry.symbol)
+        if price is not None:
+            report, _ = _plan(settings, entry, price, None)
+            violations += [f"{entry.symbol}: {reason}" for reason in report.violations]
     if violations:
         raise PreflightRefused("; ".join(violations))
 

@@ -82,7 +82,7 @@ def status(config: ConfigOption, json: JsonOption = False) -> None:
 
       market-maker status --config configs/paper.yaml --json
     """
-    found = read(config, lambda store, settings: queries.read_status(store, settings.bot))
+    found = read(config, _read_status)
     if json:
         write_json(found)
         return
@@ -184,6 +184,13 @@ def _position_cells(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value if name == "symbol" else to_money_cell(value) for name, value in row.items()
     }
+
+
+async def _read_status(store: Store, settings: Settings) -> dict[str, Any]:
+    from market_maker import bootstrap
+
+    limits = bootstrap.engine_settings(settings).to_limits()
+    return await queries.read_status(store, settings.bot, limits)
 
 
 def _lease_text(lease: Mapping[str, Any] | None) -> str:

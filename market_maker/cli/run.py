@@ -14,6 +14,7 @@ import typer
 
 from market_maker import bootstrap
 from market_maker.cli.options import ConfigOption, JsonOption, parse_duration, program_version
+from market_maker.cli.plan import check_first_start
 from market_maker.cli.summary import Summary
 from market_maker.config.loader import load_settings, tape_override
 from market_maker.config.settings import Settings
@@ -83,6 +84,8 @@ async def _run(
     orchestrator = system.orchestrator
     _stop_on_signals(orchestrator.request_stop)
     try:
+        if not stop.command_id:
+            check_first_start(settings, await system.store.fetch_symbol_states())
         await orchestrator.start(is_rebuild=is_rebuild)
         async with _health(system, stop), Summary(orchestrator.status, is_quiet=is_quiet):
             await orchestrator.run(stop)

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-_DURATION = re.compile(r"(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d)")
+_DURATION = re.compile(r"(?P<count>-?\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d)")
 _UNIT_MICROSECONDS = {
     "ms": 1_000,
     "s": 1_000_000,

@@ -40,7 +40,12 @@ from market_maker.domain.order import (
 )
 from market_maker.domain.quote import Market
 from market_maker.domain.risk.gate import Approved, GateContext, Refused, check
-from market_maker.domain.risk.rules import count_rejected, count_sent
+from market_maker.domain.risk.rules import (
+    ORDER_CHURN,
+    count_rejected,
+    count_sent,
+    open_breaker,
+)
 from market_maker.domain.settings import SymbolSettings
 from market_maker.domain.strategies.base import Plan, PlanContext, Strategy, StrategyState
 from market_maker.domain.symbol import (
@@ -54,6 +59,10 @@ from market_maker.engine.reconcile import book_lookup, compare
 from market_maker.engine.records import Notice, PlannedPlace, RefusalRecord
 
 HOLD_AFTER_NOT_SENT: Final = timedelta(seconds=1)
+PARKED_PAUSE: Final = timedelta(seconds=1)
+EXCHANGE_AHEAD_MAX: Final = timedelta(days=1)
+BPS: Final = Decimal(10_000)
+ZERO: Final = Decimal(0)
 FLATTEN_COLLAR: Final = Decimal("0.01")
 REFUSALS_PER_BATCH_MAX: Final = 50
 
@@ -126,7 +135,9 @@ def apply_outcomes(
     stamp: Stamp,
 ) -> tuple[SymbolState, SymbolChanges | None]:
     """Return the state after the venue's answers, and all that this workflow changed."""
-    draft = Draft(state, settings=settings, strategy=strategy, stamp=stamp, loaded={})
+    draft = Draft(
+        state, settings=settings, strategy=strategy, stamp=stamp, loaded={}, phase="outcome."
+    )
     for outcome in outcomes:
         order = draft.find_order(outcome.client_order_id)
         if order is None:
@@ -147,9 +158,12 @@ def park(
 ) -> ActorDecision:
     """Stop one symbol whose own code failed: incident, no quotes; its neighbours go on."""
     draft = Draft(state, settings=given.settings, strategy=given.strategy, stamp=stamp, loaded={})
+    draft.processed_count = len(given.updates)
     draft.status = replace(draft.status, mode=SymbolMode.PARKED)
     draft.open_incident("actor_error", f"{type(error).__name__}: {error}")
-    new, changes = draft.finish(idle_reason="parked after an error", wake_at=None)
+    # Woken soon: the orders that still rest are canceled by the next decision that succeeds.
+    wake_at = stamp.now + PARKED_PAUSE
+    new, changes = draft.finish(idle_reason="parked after an error", wake_at=wake_at)
     return ActorDecision(state=new, changes=changes, notices=tuple(draft.notices))
 
 
@@ -222,12 +236,13 @@ class _MarketFold:
 
     def trade(self, update: TradePrinted) -> None:
         price = update.price
-        if not (price.is_finite() and price > 0 and update.quantity > 0):
+        quantity = update.quantity
+        if not (price.is_finite() and price > 0 and quantity.is_finite() and quantity > 0):
             self.draft.reject_update("impossible_trade", str(update))
             return
         at = update.exchange_at
         if at is not None:
-            if self.trade_at is not None and at < self.trade_at:
+            if _is_late(at, self.trade_at, update.received_at):
                 self.draft.reject_update("late_trade", str(update))
                 return
             self.trade_at = at
@@ -242,7 +257,7 @@ class _MarketFold:
             return
         at = update.exchange_at
         if at is not None:
-            if self.book_at is not None and at < self.book_at:
+            if _is_late(at, self.book_at, update.received_at):
                 self.draft.reject_update("late_book", str(update))
                 return
             self.book_at = at
@@ -266,6 +281,15 @@ class _MarketFold:
         self.is_dirty = False
 
 
+def _is_late(at: datetime, newest: datetime | None, received_at: datetime) -> bool:
+    """
+    Whether an update is older than one that we have.
+
+    A newest time from the far future was an error: believing it would make all that follows late.
+    """
+    return newest is not None and at < newest <= received_at + EXCHANGE_AHEAD_MAX
+
+
 # --- planning ---
 
 
@@ -279,15 +303,15 @@ def _plan(draft: Draft) -> tuple[Plan, str]:
         return _plan_flatten(draft), "flattening"
     if status.is_observing:
         return Plan(state=draft.strategy), "only carrying out commands"
-    if status.mode is SymbolMode.SYNCING:
-        return Plan(state=draft.strategy), "waiting for the venue's snapshot"
     if status.is_paused:
         return Plan(state=draft.strategy), "paused by the operator"
-    if draft.market.price is None:
-        return Plan(state=draft.strategy), "no price yet"
     stale = _stale_reason(draft)
     if stale:
         return Plan(state=draft.strategy, cancels=_cancel_all(draft, stale)), stale
+    if status.mode is SymbolMode.SYNCING:
+        return Plan(state=draft.strategy), "waiting for the venue's snapshot"
+    if draft.market.price is None:
+        return Plan(state=draft.strategy), "no price yet"
     plan = draft.logic.plan(draft.strategy, _plan_context(draft))
     draft.strategy = plan.state
     return plan, plan.idle_reason
@@ -344,22 +368,23 @@ def _cancel_all(draft: Draft, reason: str) -> tuple[CancelIntent, ...]:
 
 
 def _plan_flatten(draft: Draft) -> Plan:
-    """Once no own order is left, cross the market with what is held; done below one lot."""
+    """Once no own order is left, cross the market with what is held; done when it is too little."""
     cancels = _cancel_all(draft, "flatten")
     price = draft.market.price
-    quantity = draft.instrument.floor_to_lot(abs(draft.position.quantity))
-    if not quantity and not draft.orders:
-        draft.status = replace(draft.status, is_flattening=False, is_paused=True)
-        memory = replace(draft.strategy.memory, margin_lock_until=None)
-        draft.strategy = StrategyState(memory=memory)
-    if draft.orders or not quantity or price is None:
+    held = draft.position.quantity
+    quantity = draft.instrument.floor_to_lot(abs(held))
+    if draft.orders or (quantity and price is None):
         return Plan(state=draft.strategy, cancels=cancels)
-    side = Side.SELL if draft.position.quantity > 0 else Side.BUY
-    limit = (
-        draft.instrument.ask_to_tick(price * (1 - FLATTEN_COLLAR))
-        if side is Side.SELL
-        else draft.instrument.bid_to_tick(price * (1 + FLATTEN_COLLAR))
-    )
+    side = Side.SELL if held > 0 else Side.BUY
+    limit = _flatten_limit(draft, side, price or ZERO)
+    if quantity < draft.instrument.quantity_min or quantity * limit < draft.instrument.min_notional:
+        # What no order can give back any more is kept as dust.
+        draft.status = replace(draft.status, is_flattening=False, is_paused=True)
+        memory = draft.strategy.memory
+        draft.strategy = StrategyState(
+            memory=replace(memory, margin_lock_until=None, dust_quantity=held)
+        )
+        return Plan(state=draft.strategy)
     intent = PlaceIntent(
         symbol=draft.old.symbol,
         side=side,
@@ -371,6 +396,14 @@ def _plan_flatten(draft: Draft) -> Plan:
         post_only=False,
     )
     return Plan(state=draft.strategy, cancels=cancels, places=(intent,))
+
+
+def _flatten_limit(draft: Draft, side: Side, price: Decimal) -> Decimal:
+    """As far through the market as the exit may go: never beyond the collar of the risk gate."""
+    reach = min(FLATTEN_COLLAR, draft.settings.limits.price_collar_bps / BPS)
+    if side is Side.SELL:
+        return draft.instrument.ask_to_tick(price * (1 - reach))
+    return draft.instrument.bid_to_tick(price * (1 + reach))
 
 
 # --- the gate ---
@@ -419,8 +452,8 @@ def _pass_gate(
     refusals: list[RefusalRecord] = []
     for verdict in check(intents, context):
         match verdict:
-            case Approved(intent=intent):
-                places.append(_claim_place(draft, intent, given))
+            case Approved():
+                places.append(_claim_place(draft, verdict, given))
             case Refused():
                 refusals.append(_to_refusal(verdict))
     if refusals:
@@ -431,12 +464,13 @@ def _pass_gate(
 def _count_refusals(draft: Draft, refusals: Sequence[RefusalRecord]) -> None:
     count = draft.status.intents_refused_count + len(refusals)
     draft.status = replace(draft.status, intents_refused_count=count)
-    if any(refusal.rule == "order_churn" for refusal in refusals) and not draft.risk.breaker:
-        draft.risk = replace(draft.risk, breaker="order_churn", breaker_opened_at=draft.now)
+    if any(refusal.rule == ORDER_CHURN for refusal in refusals):
+        draft.risk = open_breaker(draft.risk, ORDER_CHURN, now=draft.now)
 
 
-def _claim_place(draft: Draft, intent: PlaceIntent, given: ActorInput) -> PlannedPlace:
+def _claim_place(draft: Draft, approved: Approved, given: ActorInput) -> PlannedPlace:
     """Make the approved intent an order: claimed in the books before anything is sent."""
+    intent = approved.intent
     client_order_id = given.next_client_order_id()
     stamp = draft.stamp
     order = Order(
@@ -499,6 +533,9 @@ def _book_place_outcome(draft: Draft, order: Order, outcome: Outcome) -> None:
         case OutcomeKind.REJECTED:
             reason = outcome.reject_reason or RejectReason.OTHER
             draft.risk = count_rejected(draft.risk, now=draft.now)
+            if order.purpose is Purpose.FLATTEN:
+                # No churn limit stops the operator's exit; this keeps it from being sent at once.
+                draft.status = replace(draft.status, hold_until=draft.now + HOLD_AFTER_NOT_SENT)
             draft.put_order(transition(replace(order, reject_reason=reason), OrderState.REJECTED))
         case OutcomeKind.UNKNOWN:
             if order.state is OrderState.PENDING_NEW:

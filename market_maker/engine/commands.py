@@ -14,9 +14,11 @@ from typing import Final
 
 from market_maker.domain.events import CommandIssued
 from market_maker.domain.ledger import LedgerEntry
+from market_maker.domain.order import OrderState, transition
 from market_maker.domain.strategies.grid import rebuild
 from market_maker.domain.symbol import NO_ALLOWANCE, Incident, SymbolMode
 from market_maker.engine.draft import Draft
+from market_maker.engine.reconcile import ORDER_VANISHED, POSITION_MISMATCH
 
 PAUSE: Final = "pause"
 RESUME: Final = "resume"
@@ -32,11 +34,14 @@ STOP: Final = "stop"
 OBSERVE: Final = "observe"
 REBUILD: Final = "rebuild:"
 
+COMMANDS_REMEMBERED: Final = 8
 COMMAND_NAMES: Final = (PAUSE, RESUME, CANCEL_ALL, KILL, ADOPT, IGNORE, FLATTEN)
 
 
 def apply_command(draft: Draft, command: CommandIssued) -> None:
-    """Do to one symbol what the operator asked; a repeated command changes nothing more."""
+    """Do to one symbol what the operator asked; a command that is taken up again does nothing."""
+    if _is_repeated(draft, command.command_id):
+        return
     match command.name:
         case "start":
             _start(draft, command.argument)
@@ -56,9 +61,33 @@ def apply_command(draft: Draft, command: CommandIssued) -> None:
             draft.reject_update("unknown_command", command.name)
 
 
+def _is_repeated(draft: Draft, command_id: str) -> bool:
+    """
+    Whether this symbol has carried the command out; remembers it from now on.
+
+    A crash may come between the recording and the mark in the commands table. Without this a
+    resume that is taken up again would undo the kill that followed it.
+    """
+    recent = draft.status.recent_command_ids
+    if not command_id or command_id in recent:
+        return bool(command_id)
+    remembered = (*recent, command_id)[-COMMANDS_REMEMBERED:]
+    draft.status = replace(draft.status, recent_command_ids=remembered)
+    return False
+
+
 def _start(draft: Draft, argument: str) -> None:
-    """Trust nothing until the venue has been read and the account has granted anew."""
+    """
+    Trust nothing until the venue has been read and the account has granted anew.
+
+    Prices of before are forgotten, so nothing is planned on them; orders that rest have until
+    `book_age_max` from now to be confirmed by a new price.
+    """
     status = draft.status
+    if argument != OBSERVE:
+        draft.market = replace(
+            draft.market, bid=None, ask=None, last_price=None, updated_at=draft.now
+        )
     draft.status = replace(
         status,
         mode=SymbolMode.PARKED if status.mode is SymbolMode.PARKED else SymbolMode.SYNCING,
@@ -102,22 +131,47 @@ def _resume(draft: Draft) -> None:
 
 
 def _end_incident(draft: Draft, command: CommandIssued) -> None:
+    if command.name == FLATTEN and draft.status.is_killed:
+        draft.reject_update("flatten_refused", "nothing is sent while killed: resume first")
+        return
     incident = draft.close_incident(command.argument, command.name)
     if incident is None:
         return
+    if incident.kind == ORDER_VANISHED:
+        _end_vanished(draft, incident)
+    elif incident.kind == POSITION_MISMATCH:
+        _end_mismatch(draft, incident, command.name)
     if command.name == FLATTEN:
-        draft.status = replace(draft.status, is_flattening=True)
-    elif command.name == ADOPT and incident.kind == "position_mismatch":
-        _adopt_position(draft, incident)
+        # The newest word counts: a cancel-all of before is part of it, one of later stops it.
+        draft.status = replace(draft.status, is_flattening=True, is_canceling=False)
     # Whatever was decided, the venue is read again before anything is quoted.
     draft.start_syncing()
 
 
-def _adopt_position(draft: Draft, incident: Incident) -> None:
-    """Take the venue's quantity as ours."""
-    quantity = Decimal(incident.content.split("the venue holds ", 1)[1].split(",", 1)[0])
+def _end_vanished(draft: Draft, incident: Incident) -> None:
+    """Whatever the word: an order that its venue does not know cannot trade, so it has ended."""
+    order = draft.orders.get(incident.content.rsplit(" ", 1)[-1])
+    if order is not None:
+        ended = replace(order, reported_state=None, reason="lost by the venue")
+        draft.put_order(transition(ended, OrderState.CANCELED))
+
+
+def _end_mismatch(draft: Draft, incident: Incident, word: str) -> None:
+    """
+    Adopt takes the venue's quantity as ours; flatten too, for only that can be given back.
+
+    Ignore accepts this very difference: another one opens the next incident.
+    """
+    holds, says = incident.content.split("the venue holds ", 1)[1].split(", our fills say ")
+    if word == IGNORE:
+        draft.status = replace(draft.status, difference_ignored=Decimal(holds) - Decimal(says))
+    else:
+        _adopt_position(draft, Decimal(holds))
+
+
+def _adopt_position(draft: Draft, quantity: Decimal) -> None:
     price = draft.market.price or draft.position.average_entry_price
-    _take_position(draft, quantity, price, booking=f"adopt:{incident.id}")
+    _take_position(draft, quantity, price, booking=f"adopt:{draft.stamp.workflow_id}")
 
 
 def _take_position(draft: Draft, quantity: Decimal, price: Decimal, *, booking: str) -> None:

@@ -18,6 +18,7 @@ from market_maker.domain.order import (
     CancelRequest,
     Order,
     OrderReport,
+    OrderState,
     apply_fill,
     apply_report,
 )
@@ -35,6 +36,7 @@ from market_maker.domain.symbol import (
 from market_maker.engine.records import Notice
 
 NOTICES_PER_BATCH_MAX = 20
+INCIDENTS_OPEN_MAX = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +62,10 @@ class Draft:
         strategy: Strategy,
         stamp: Stamp,
         loaded: Mapping[str, Order],
+        phase: str = "",
     ) -> None:
         self.old = state
+        self.phase = phase
         self.settings = settings
         self.instrument = settings.instrument
         self.logic = strategy
@@ -122,6 +126,10 @@ class Draft:
             return
         if after is not order:
             self.put_order(after)
+        if self._contradicts_its_end(order, after, report):
+            # Nobody asks for an order that has ended: reading the venue finds what is true.
+            self.notice("order_not_ended", str(report))
+            self.start_syncing()
 
     def book_fill(self, fill: Fill) -> None:
         """Book one execution: once, on order, position, ledger, risk counters and strategy."""
@@ -142,6 +150,7 @@ class Draft:
             self.open_incident("impossible_fill", f"{error}; fill: {fill}")
             return
         self.fills.append(fill)
+        self.status = replace(self.status, filled_at=self.now)
         self.position = apply_fill_to_position(self.position, fill, self.instrument)
         self.ledger.extend(entries_for(fill, self.instrument))
         self.risk = count_traded(self.risk, fill.notional, now=self.now)
@@ -151,6 +160,13 @@ class Draft:
             self.open_incident(
                 "late_fill", f"order {order.client_order_id} had ended {order.state}; fill: {fill}"
             )
+
+    @staticmethod
+    def _contradicts_its_end(order: Order, after: Order, report: OrderReport) -> bool:
+        if not order.is_terminal:
+            return False
+        is_live = order.state is OrderState.EXPIRED and report.state.is_resting
+        return is_live or (after is not order and after.is_fills_missing)
 
     def start_syncing(self) -> None:
         """Quote nothing until a snapshot that was begun after this batch agrees."""
@@ -174,9 +190,12 @@ class Draft:
         """Open an incident unless the same one is open already."""
         if any(i.kind == kind and i.content == content for i in self.incidents.values()):
             return
+        if len(self.incidents) >= INCIDENTS_OPEN_MAX:
+            self.notice(f"incident_{kind}", content)
+            return
         number = len(self.incidents) + len(self.closed_incidents)
         incident = Incident(
-            id=f"{self.stamp.workflow_id}/{self.old.symbol}/{number}",
+            id=f"{self.stamp.workflow_id}/{self.old.symbol}/{self.phase}{number}",
             symbol=self.old.symbol,
             kind=kind,
             severity=severity,

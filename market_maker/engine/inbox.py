@@ -14,6 +14,7 @@ from typing import Final
 from market_maker.domain.events import (
     BookTopChanged,
     FillReported,
+    MalformedReceived,
     OrderReported,
     StreamGap,
     TradePrinted,
@@ -81,6 +82,10 @@ class Inbox:
         self._updates.append(update)
 
     def _put_event(self, update: Update) -> None:
+        if type(update) is MalformedReceived:
+            # Nothing can be lost with it, and there may be no end of it.
+            self._put_price(update, MalformedReceived)
+            return
         if isinstance(update, OrderReported | FillReported):
             count = self._order_counts.get(update.symbol, 0) + 1
             if count > self._order_updates_max:

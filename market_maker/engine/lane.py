@@ -167,7 +167,8 @@ class Lane:
                     now=max(self.now + ONE_MICROSECOND, batch.now),
                     updates=batch.updates,
                     skipped=batch.skipped,
-                    loaded=batch.loaded,
+                    # What the other workflow ended is no longer among the live orders.
+                    loaded=await self._load_orders(batch.updates),
                 )
             else:
                 return batch

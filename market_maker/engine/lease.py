@@ -118,12 +118,19 @@ class Permit:
         """Stamp the request on the venue's clock; see `ports.exchange.SendPermit`."""
         if self._clock.boottime() > self._deadline:
             raise ExchangeUnavailable("the request was not signed by its deadline")
+        # First the signature, then the lease: a process frozen between the two wakes up with a
+        # request whose lifetime has passed, not with a fresh one that it has no right to send.
+        signed_at: datetime = self._clock.now() + self._clock_offset
+        self.signed = Lifetime(signed_at=signed_at, signed_until=signed_at + self._lifetime)
         if self._keeper.remaining < self._lifetime + MARGIN:
             end_process(
                 Fenced(f"the lease ends in {self._keeper.remaining}, before the request could"),
                 where="place",
             )
         failpoint("place.before_send")
-        signed_at: datetime = self._clock.now() + self._clock_offset
-        self.signed = Lifetime(signed_at=signed_at, signed_until=signed_at + self._lifetime)
         return self.signed
+
+    def latest(self) -> Lifetime:
+        """When the request was signed, or the latest that it can have been."""
+        signed_at: datetime = self._clock.now() + self._clock_offset
+        return self.signed or Lifetime(signed_at=signed_at, signed_until=signed_at + self._lifetime)

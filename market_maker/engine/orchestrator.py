@@ -246,6 +246,7 @@ class Orchestrator:
             lanes=[(lane.number, lane.sequence) for lane in self.lanes.values()],
             states=[self.procedures.states[symbol] for symbol in self.settings.symbols],
             strategies=self._strategy_kinds,
+            limits=self.settings.to_limits(),
         )
 
     # --- parts of start ---
@@ -254,7 +255,9 @@ class Orchestrator:
         instruments = await _until_answered(
             lambda: self.exchange.fetch_instruments(self.settings.symbols)
         )
-        epoch = await self.store.find_epoch() or self.clock.now().isoformat()
+        # Without a journal a forgotten batch may have sent orders: its ids must not come again.
+        epoch = await self.store.find_epoch() if self.driver.is_durable else None
+        epoch = epoch or self.clock.now().isoformat()
         decision = self._make_decision_settings(instruments, epoch)
         version = await self.store.register_settings(records.to_record(decision))
         self.procedures.settings[version] = decision

@@ -92,10 +92,9 @@ class Placer:
         """Re-entry: repeat cancels, ask for each order by its id, send nothing new."""
         failpoint("place.reentry")
         deadline = self._clock.boottime() + self._place_wait.total_seconds()
-        outcomes = [
-            await self._cancel(cancel, self._permit(deadline)) for cancel in decision.cancels
-        ]
-        outcomes.extend([await self._ask_one(place) for place in decision.places])
+        cancels = [self._repeat_cancel(cancel, deadline) for cancel in decision.cancels]
+        outcomes = await asyncio.gather(*cancels)
+        outcomes += await asyncio.gather(*[self._ask_one(place) for place in decision.places])
         return tuple(outcomes)
 
     async def cancel(self, request: CancelRequest) -> Outcome:
@@ -180,6 +179,7 @@ class Placer:
             reject_reason = _reject_reason(error)
         except (OutcomeUnknown, ExchangeError) as error:
             kind, reason = OutcomeKind.UNKNOWN, str(error)
+        signed = permit.latest() if kind is OutcomeKind.UNKNOWN else permit.signed
         return Outcome(
             action=action,
             client_order_id=client_order_id,
@@ -187,8 +187,8 @@ class Placer:
             kind=kind,
             reason=reason,
             reject_reason=reject_reason,
-            signed_at=permit.signed.signed_at if permit.signed else None,
-            signed_until=permit.signed.signed_until if permit.signed else None,
+            signed_at=signed.signed_at if signed else None,
+            signed_until=signed.signed_until if signed else None,
         )
 
     def _collect(
@@ -232,7 +232,10 @@ class Placer:
             return
         self._on_update(
             OrderLookedUp(
-                id=f"{outcome.client_order_id}:late:{outcome.action}",
+                id=(
+                    f"{outcome.client_order_id}:late:{outcome.action}:"
+                    f"{self._clock.now().isoformat()}"
+                ),
                 symbol=outcome.symbol,
                 exchange_at=None,
                 received_at=self._clock.now(),
@@ -241,6 +244,19 @@ class Placer:
                 is_conclusive=True,
             )
         )
+
+    async def _repeat_cancel(self, request: CancelRequest, deadline: float) -> Outcome:
+        permit = self._permit(deadline)
+        try:
+            return await asyncio.wait_for(self._cancel(request, permit), ASK_TIMEOUT_S)
+        except TimeoutError:
+            return Outcome(
+                action="cancel",
+                client_order_id=request.client_order_id,
+                symbol=request.symbol,
+                kind=OutcomeKind.UNKNOWN,
+                reason=f"no answer within {ASK_TIMEOUT_S} s",
+            )
 
     async def _ask_one(self, place: PlannedPlace) -> Outcome:
         request = place.request

@@ -233,6 +233,7 @@ class Procedures:
     def commit(self, workflow_id: str) -> Pending:
         """Make the recorded states the current ones; called after the workflow returned."""
         pending = self.pending.pop(workflow_id)
+        self.marks.discard(workflow_id)
         self.states.update(pending.states)
         self.account.commit(pending.decision.account)
         return pending
@@ -281,7 +282,6 @@ class Procedures:
         changes: tuple[SymbolChanges, ...],
     ) -> Recording:
         batch = pending.batch
-        state_records = {symbol: records.to_record(state) for symbol, state in states.items()}
         input_digest, decision_digest, outcomes_digest = map(records.digest, payloads)
         snapshot = None
         if batch.sequence % self.snapshot_every == 0:
@@ -298,7 +298,7 @@ class Procedures:
                 input_digest=input_digest,
                 decision_digest=decision_digest,
                 outcomes_digest=outcomes_digest,
-                state_digest=records.digest(state_records),
+                state_digest=records.state_digest(states),
             ),
             token=self.keeper.token,
             changes=changes,

@@ -16,7 +16,7 @@ from market_maker.ports.store import Lease, Record, Store
 Json = dict[str, Any]
 
 
-async def read_status(store: Store, bot: str) -> Json:
+async def read_status(store: Store, bot: str, limits: Mapping[str, int | str]) -> Json:
     """`status` from the tables alone: of a bot that runs, and of one that died."""
     rows = {row.symbol: row for row in await store.load_symbol_rows()}
     recorded = {state.symbol: state for state in await store.fetch_symbol_states()}
@@ -31,6 +31,7 @@ async def read_status(store: Store, bot: str) -> Json:
         lanes=[(row.lane, row.sequence) for row in await store.fetch_lanes()],
         states=states,
         strategies={symbol: row.strategy for symbol, row in rows.items()},
+        limits=limits,
     )
 
 
@@ -70,8 +71,9 @@ def status_object(
     lanes: Iterable[tuple[int, int]],
     states: Sequence[SymbolState],
     strategies: Mapping[str, str],
+    limits: Mapping[str, int | str],
 ) -> Json:
-    """`status`: lease, lanes and every symbol."""
+    """`status`: lease, lanes, every symbol, and the bounds on what the engine holds."""
     return {
         "bot": bot,
         "lease": None
@@ -84,6 +86,7 @@ def status_object(
         "lanes": [{"lane": lane, "sequence": sequence} for lane, sequence in lanes],
         "symbols": [symbol_object(state, strategies.get(state.symbol, "")) for state in states],
         "incidents_open_count": sum(len(state.incidents) for state in states),
+        "limits": dict(limits),
     }
 
 

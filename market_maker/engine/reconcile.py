@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 READS_MAX: Final = 5
 REQUEST_TIMEOUT_S: Final = 10
+POSITION_MISMATCH: Final = "position_mismatch"
+ORDER_VANISHED: Final = "order_vanished"
 UNSETTLED: Final = frozenset({OrderState.PENDING_NEW, OrderState.UNKNOWN})
 
 
@@ -56,7 +58,7 @@ async def read_snapshot(
     fills = await _read_fills(exchange, symbol, after_trade_id)
     for _ in range(READS_MAX):
         before = fills
-        open_orders = await _within(exchange.fetch_open_orders(symbol))
+        open_orders = await within_timeout(exchange.fetch_open_orders(symbol))
         listed = {report.client_order_id for report in open_orders}
         missing = [o for o in orders if o.state.is_resting and o.client_order_id not in listed]
         lookups = await _look_up_each(exchange, clock, missing, update_id)
@@ -87,9 +89,9 @@ async def look_up(
     report: OrderReport | None = None
     fills: tuple[Fill, ...] = ()
     with suppress(UnknownOrder):
-        report = await _within(exchange.fetch_order(symbol, client_order_id))
+        report = await within_timeout(exchange.fetch_order(symbol, client_order_id))
     if report is not None and report.cumulative_quantity:
-        fills = await _within(exchange.fetch_fills(symbol, client_order_id=client_order_id))
+        fills = await within_timeout(exchange.fetch_fills(symbol, client_order_id=client_order_id))
     return OrderLookedUp(
         id=update_id,
         symbol=symbol,
@@ -121,12 +123,19 @@ def book_lookup(draft: Draft, lookup: OrderLookedUp) -> None:
             draft.put_order(transition(replace(order, reason="never placed"), OrderState.EXPIRED))
         else:
             draft.open_incident(
-                "order_vanished", f"the venue no longer knows order {order.client_order_id}"
+                ORDER_VANISHED, f"the venue no longer knows order {order.client_order_id}"
             )
 
 
 def compare(draft: Draft, snapshot: VenueSnapshotTaken, *, is_account_dedicated: bool) -> None:
     """Walk the reconcile table over one snapshot; quoting may resume afterwards."""
+    has_filled_since = _has_filled_since(draft, snapshot.since_at)
+    # Before the snapshot's own fills are booked: an order that they change is not newer than it.
+    unchanged = {
+        order.client_order_id
+        for order in draft.orders.values()
+        if order.updated_at <= snapshot.since_at
+    }
     for fill in snapshot.fills:
         draft.book_fill(fill)
     foreign_count = 0
@@ -137,12 +146,15 @@ def compare(draft: Draft, snapshot: VenueSnapshotTaken, *, is_account_dedicated:
             foreign_count += 1
     for lookup in snapshot.lookups:
         order = draft.orders.get(lookup.client_order_id)
-        if order is not None and order.updated_at <= snapshot.since_at:
+        if order is not None and order.client_order_id in unchanged:
             book_lookup(draft, lookup)
-    _compare_position(draft, snapshot, is_account_dedicated=is_account_dedicated)
+            if lookup.report is None:
+                _cancel_missing(draft, order)
+    if not has_filled_since:
+        _compare_position(draft, snapshot, is_account_dedicated=is_account_dedicated)
     status = draft.status
     is_fresh = status.syncing_since is None or snapshot.since_at >= status.syncing_since
-    is_synced = status.mode is SymbolMode.SYNCING and is_fresh
+    is_synced = status.mode is SymbolMode.SYNCING and is_fresh and not has_filled_since
     mode = SymbolMode.QUOTING if is_synced else status.mode
     last_trade_id = snapshot.fills[-1].trade_id if snapshot.fills else status.last_trade_id
     draft.status = replace(
@@ -157,7 +169,8 @@ def _compare_open(draft: Draft, report: OrderReport, since_at: datetime) -> None
         return
     if order is not None and order.updated_at > since_at:
         return
-    if order is not None and draft.logic.wants(draft.strategy, order):
+    can_trade = order is not None and order.remaining_quantity > 0
+    if order is not None and can_trade and draft.logic.wants(draft.strategy, order):
         _adopt(draft, order, report)
         return
     draft.open_incident(
@@ -171,6 +184,31 @@ def _compare_open(draft: Draft, report: OrderReport, since_at: datetime) -> None
             client_order_id=report.client_order_id,
             exchange_order_id=report.exchange_order_id,
             symbol=report.symbol,
+        )
+    )
+
+
+def _has_filled_since(draft: Draft, since_at: datetime) -> bool:
+    """Whether fills were booked that the snapshot's balances may not hold: they prove nothing."""
+    filled_at = draft.status.filled_at
+    return filled_at is not None and filled_at > since_at
+
+
+def _cancel_missing(draft: Draft, order: Order) -> None:
+    """
+    Cancel an order that should rest, and that the venue neither lists nor knows.
+
+    Either it is there after all and ends, or settling asks until it is certain that it is lost.
+    """
+    if order.state is OrderState.PENDING_CANCEL or draft.find_order(order.client_order_id) != order:
+        return
+    reason = "the venue does not know it"
+    draft.put_order(transition(replace(order, reason=reason), OrderState.PENDING_CANCEL))
+    draft.to_cancel.append(
+        CancelRequest(
+            client_order_id=order.client_order_id,
+            exchange_order_id=order.exchange_order_id,
+            symbol=order.symbol,
         )
     )
 
@@ -203,14 +241,37 @@ def _compare_position(
     own = draft.position.quantity
     if draft.instrument.kind is InstrumentKind.SPOT:
         venue = _total(snapshot.balances, draft.instrument.base_asset)
-        is_short_of = venue < own - draft.instrument.lot_size
     else:
         venue = snapshot.position.quantity if snapshot.position else Decimal(0)
-        is_equal = venue == own
-        is_at_least = venue * own >= 0 and abs(venue) >= abs(own)
-        is_short_of = not (is_equal if is_account_dedicated else is_at_least)
-    if is_short_of:
-        draft.open_incident("position_mismatch", f"the venue holds {venue}, our fills say {own}")
+    if not venue.is_finite():
+        draft.reject_update("impossible_position", f"the venue holds {venue}")
+        return
+    ignored = draft.status.difference_ignored
+    if _agrees(draft, venue, is_account_dedicated=is_account_dedicated):
+        draft.status = replace(draft.status, difference_ignored=Decimal(0))
+    elif not ignored or not _agrees(
+        draft, venue - ignored, is_account_dedicated=is_account_dedicated
+    ):
+        _open_mismatch(draft, f"the venue holds {venue}, our fills say {own}")
+
+
+def _open_mismatch(draft: Draft, content: str) -> None:
+    """One incident per symbol, kept up to date: what is adopted is what the venue holds now."""
+    for incident in draft.incidents.values():
+        if incident.kind == POSITION_MISMATCH:
+            draft.incidents[incident.id] = replace(incident, content=content)
+            return
+    draft.open_incident(POSITION_MISMATCH, content)
+
+
+def _agrees(draft: Draft, venue: Decimal, *, is_account_dedicated: bool) -> bool:
+    """Whether the venue holds what our fills say: at least that, unless it can only be ours."""
+    own = draft.position.quantity
+    if draft.instrument.kind is InstrumentKind.SPOT:
+        return venue >= own - draft.instrument.lot_size
+    if is_account_dedicated:
+        return venue == own
+    return venue * own >= 0 and abs(venue) >= abs(own)
 
 
 def _total(balances: Sequence[Balance], asset: str) -> Decimal:
@@ -236,22 +297,24 @@ async def _look_up_each(
 
 
 async def _read_fills(exchange: Exchange, symbol: str, after_trade_id: str) -> tuple[Fill, ...]:
-    return await _within(exchange.fetch_fills(symbol, after_trade_id=after_trade_id))
+    return await within_timeout(exchange.fetch_fills(symbol, after_trade_id=after_trade_id))
 
 
 async def _read_account(
     exchange: Exchange, symbol: str
 ) -> tuple[tuple[Balance, ...], VenuePosition | None]:
-    balances = await _within(exchange.fetch_balances())
+    balances = await within_timeout(exchange.fetch_balances())
     if not exchange.is_derivative:
         return balances, None
-    positions = await _within(exchange.fetch_positions())
+    positions = await within_timeout(exchange.fetch_positions())
     return balances, next((p for p in positions if p.symbol == symbol), None)
 
 
-async def _within(request: Awaitable[T]) -> T:
+async def within_timeout(request: Awaitable[T]) -> T:
     """Bound one request; a venue that does not answer is an unknown outcome."""
+    # Not `wait_for`: it may swallow a cancellation, and the loop around it would never stop.
     try:
-        return await asyncio.wait_for(request, REQUEST_TIMEOUT_S)
+        async with asyncio.timeout(REQUEST_TIMEOUT_S):
+            return await request
     except TimeoutError as error:
         raise OutcomeUnknown(f"no answer within {REQUEST_TIMEOUT_S} s") from error

@@ -9,13 +9,13 @@ from typing import Any, Final
 import structlog
 
 from market_maker.domain.errors import ExchangeError
-from market_maker.domain.events import BalancesTaken, Update
+from market_maker.domain.events import BalancesTaken, Update, VenuePosition
 from market_maker.engine.account import AccountActor
 from market_maker.engine.crash import end_process
 from market_maker.engine.lane import Lane
 from market_maker.engine.placing import VenueClock
 from market_maker.engine.procedures import Procedures
-from market_maker.engine.reconcile import read_snapshot
+from market_maker.engine.reconcile import read_snapshot, within_timeout
 from market_maker.ports.clock import Clock
 from market_maker.ports.exchange import Exchange
 from market_maker.ports.failpoints import failpoint
@@ -68,7 +68,7 @@ class Reconciler:
         """Measure how far the venue's clock is ahead of ours, assuming a symmetric round trip."""
         try:
             before = self._clock.now()
-            venue_now = await self._exchange.fetch_time()
+            venue_now = await within_timeout(self._exchange.fetch_time())
             after = self._clock.now()
         except ExchangeError as error:
             _log.warning("clock_not_measured", error=str(error))
@@ -120,9 +120,10 @@ class Reconciler:
         pause = FIRST_PAUSE_S
         while True:
             try:
-                balances = await self._exchange.fetch_balances()
-                is_derivative = self._exchange.is_derivative
-                positions = await self._exchange.fetch_positions() if is_derivative else ()
+                balances = await within_timeout(self._exchange.fetch_balances())
+                positions: tuple[VenuePosition, ...] = ()
+                if self._exchange.is_derivative:
+                    positions = await within_timeout(self._exchange.fetch_positions())
             except ExchangeError as error:
                 _log.warning("balances_not_read", error=str(error), again_in_s=pause)
                 await asyncio.sleep(pause)

@@ -32,13 +32,15 @@ from market_maker.domain.events import (
 )
 from market_maker.domain.intents import Outcome
 from market_maker.domain.order import CancelRequest, Order, OrderRequest
-from market_maker.domain.symbol import SymbolChanges
+from market_maker.domain.symbol import SymbolChanges, SymbolState
 
 Record = dict[str, Any]
 T = TypeVar("T")
 
 BATCH_VERSION: Final = 1
 DECISION_VERSION: Final = 1
+
+_SORTED: Final = msgspec.json.Encoder(order="sorted")
 
 _UPDATE_TYPES: Final[Mapping[str, type[Any]]] = {
     update_type.KIND: update_type
@@ -209,3 +211,8 @@ def digest(value: Any) -> str:
     """Hex BLAKE2b-256 of a record's canonical JSON (sorted keys)."""
     text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     return hashlib.blake2b(text, digest_size=32).hexdigest()
+
+
+def state_digest(states: Mapping[str, SymbolState]) -> str:
+    """The same of the record of each state, without making the record: it is long."""
+    return hashlib.blake2b(_SORTED.encode(states), digest_size=32).hexdigest()

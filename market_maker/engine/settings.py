@@ -26,6 +26,22 @@ class EngineSettings:
     stop_timeout: timedelta
     is_cancel_on_exit: bool
 
+    def to_limits(self) -> dict[str, int | str]:
+        """Every bound on what the engine holds, sends and waits for, as `status` shows it."""
+        return {
+            "lanes_max": self.lane_count,
+            "batch_updates_max": self.batch_updates_max,
+            "batch_bytes_max": self.batch_bytes_max,
+            "inbox_price_updates_max": self.price_updates_max,
+            "inbox_order_updates_max": self.order_updates_max,
+            "place_wait_s": _seconds(self.place_wait),
+            "request_lifetime_s": _seconds(self.request_lifetime),
+            "settle_margin_s": _seconds(self.settle_margin),
+            "reconcile_interval_s": _seconds(self.reconcile_interval),
+            "lease_ttl_s": _seconds(self.lease_ttl),
+            "stop_timeout_s": _seconds(self.stop_timeout),
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
@@ -41,3 +57,7 @@ class Stop:
     command_id: str = ""
     symbol: str = ""
     when_no_own_orders: bool = False
+
+
+def _seconds(duration: timedelta) -> str:
+    return f"{duration.total_seconds():g}"

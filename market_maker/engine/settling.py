@@ -7,6 +7,7 @@ margin) and the venue has said so twice. Answers come back through the inbox lik
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -20,13 +21,14 @@ from market_maker.domain.errors import ExchangeError
 from market_maker.domain.events import Update
 from market_maker.domain.order import Order, OrderState
 from market_maker.engine.crash import end_process
-from market_maker.engine.reconcile import look_up
+from market_maker.engine.reconcile import look_up, within_timeout
 from market_maker.ports.clock import Clock
 from market_maker.ports.exchange import Exchange
 from market_maker.ports.failpoints import failpoint
 
 FIRST_PAUSE_S: Final = 0.05
 PAUSE_S_MAX: Final = 2.0
+PAUSES_MAX: Final = 2_000
 NOT_FOUND_COUNT: Final = 2
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -57,6 +59,7 @@ class Settler:
         self._put = put
         self._margin = margin
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._pauses: OrderedDict[str, float] = OrderedDict()
         self._numbers = count(1)
         self._run_id = f"{clock.now():%Y%m%d%H%M%S%f}"
 
@@ -86,14 +89,21 @@ class Settler:
         if not task.cancelled() and (error := task.exception()) is not None:
             end_process(error, where="settle")
 
+    def _remember(self, client_order_id: str, pause: float) -> None:
+        self._pauses[client_order_id] = pause
+        if len(self._pauses) > PAUSES_MAX:
+            self._pauses.popitem(last=False)
+
     async def _ask(self, order: Order) -> None:
-        pause, not_found_count = FIRST_PAUSE_S, 0
+        # An answer that settled nothing is asked for again, ever more slowly.
+        pause = self._pauses.pop(order.client_order_id, FIRST_PAUSE_S)
+        not_found_count = 0
         failpoint("settle.begin")
         while True:
             await asyncio.sleep(pause)
             pause = min(pause * 2, PAUSE_S_MAX)
             try:
-                venue_now = await self._exchange.fetch_time()
+                venue_now = await within_timeout(self._exchange.fetch_time())
                 answer = await look_up(
                     self._exchange,
                     self._clock,
@@ -113,6 +123,7 @@ class Settler:
                     client_order_id=order.client_order_id,
                     state=answer.report.state.value if answer.report else "never placed",
                 )
+                self._remember(order.client_order_id, pause)
                 failpoint("settle.answered")
                 self._put(replace(answer, is_conclusive=True))
                 return

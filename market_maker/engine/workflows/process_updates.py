@@ -6,13 +6,16 @@ version, and the old one stays registered until no lane's head carries it.
 """
 
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import orjson
-from dbos import DBOS, DBOSConfig, Serializer, SetWorkflowID
+from dbos import DBOS, DBOSConfig, Queue, Serializer, SetWorkflowID
 from dbos import _serialization as dbos_serialization
 from dbos._error import DBOSWorkflowIDInUseError
+from dbos._queue import queue_worker_thread
 
 from market_maker.domain.errors import StoreError
 from market_maker.engine.crash import end_process
@@ -114,6 +117,25 @@ def _record(batch: Record, decided: Record, answered: list[Record]) -> Record:
         end_process(error, where="record")
 
 
+@contextmanager
+def _worker(dbos: DBOS, queue: Queue) -> Iterator[None]:
+    """
+    Work on a queue for as long as the block runs.
+
+    DBOS itself would notice a new queue only at its next look, once a second, and then poll it for
+    the rest of the process's life.
+    """
+    stop = threading.Event()
+    arguments = (stop, dbos, queue)
+    threading.Thread(
+        target=queue_worker_thread, args=arguments, name="recovery", daemon=True
+    ).start()
+    try:
+        yield
+    finally:
+        stop.set()
+
+
 class DurableDriver:
     """Runs batches as DBOS workflows and finishes what an earlier process left."""
 
@@ -157,7 +179,9 @@ class DurableDriver:
             config["system_database_engine"] = self._database.engine
         else:
             config["sys_db_pool_size"] = self._database.pool_size
-        DBOS(config=config)
+        self._dbos = DBOS(config=config)
+        # Queues are only for recovery: one that a dead process left must not be polled for ever.
+        DBOS.listen_queues([])
         self._on_created()
         DBOS.launch()
         self._queue = f"{self._bot}-{token}"
@@ -200,9 +224,11 @@ class DurableDriver:
     async def finish(self, workflow_id: str) -> None:
         """Complete a workflow that another process started, and wait for it."""
         failpoint("recovery.begin")
-        await DBOS.register_queue_async(self._queue, polling_interval_sec=RECOVERY_POLL_S)
-        handle = await DBOS.resume_workflow_async(workflow_id, queue_name=self._queue)
-        await handle.get_result(polling_interval_sec=RECOVERY_POLL_S)
+        queue = await DBOS.register_queue_async(self._queue, polling_interval_sec=RECOVERY_POLL_S)
+        with _worker(self._dbos, queue):
+            handle = await DBOS.resume_workflow_async(workflow_id, queue_name=self._queue)
+            await handle.get_result(polling_interval_sec=RECOVERY_POLL_S)
+        await DBOS.delete_queue_async(self._queue)
         failpoint("recovery.end")
 
     async def close(self) -> None:
