@@ -11,6 +11,7 @@ from market_maker.domain.events import Allowance, AllowanceGranted, CommandIssue
 from market_maker.domain.order import OrderState
 from market_maker.domain.position import unrealized_pnl
 from market_maker.domain.symbol import SymbolMode, SymbolState
+from market_maker.engine.crash import end_process
 from market_maker.engine.lane import Lane
 from market_maker.engine.procedures import Pending, Procedures
 from market_maker.engine.reconciler import Reconciler
@@ -94,10 +95,18 @@ class Feedback:
         _log.info("command_done", command=command.name, command_id=command.command_id)
         task = asyncio.create_task(self._store.finish_command(command.command_id, "done"))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Else the command would stay open as long as this process lives.
+            end_process(error, where="command")
 
     def _log_decision(self, decision: Decision) -> None:
         for notice in decision.notices:
+            if notice.name == "unknown_symbol":
+                self._metrics.count(Metric.UPDATES_REFUSED, symbol="", reason=notice.name)
             if self._is_new(notice.symbol, notice.name, notice.content):
                 _log.warning(notice.name, symbol=notice.symbol, content=notice.content)
         for refusal in decision.refusals:
