@@ -80,6 +80,11 @@ class GridBooks:
         """The side that an order is on."""
         return self.buys if order.side is _BUY else self.sells
 
+    @property
+    def all_openings(self) -> list[Order]:
+        """Live opening orders of both sides."""
+        return self.buys.openings + self.sells.openings
+
     def keep(self, slot: Slot) -> None:
         """Replace a slot; the mapping that was given is left as it is."""
         slots = dict(self.slots)

@@ -124,9 +124,10 @@ class GridPlanning:
             if len(book.closings) + self._planned_count(book.side, opening=False) >= (
                 book.levels_max
             ):
-                self._make_room(book.closings, book, price)
+                self._make_room(book.closings, book, self._distance(book.side, price))
             elif self._room <= 0:
-                self._make_room(self._books.buys.openings + self._books.sells.openings, None, price)
+                distance = self._distance(book.side, price)
+                self._make_room(self._books.all_openings, None, distance)
             else:
                 self._place(slot, book.side, price, quantity, Purpose.CLOSING)
 
@@ -201,9 +202,10 @@ class GridPlanning:
         if self._would_meet_own_order(book.side, price):
             return
         if book.live_count + self._planned_count(book.side) >= book.levels_max:
-            self._make_room(book.openings, book, price)
+            self._make_room(book.openings, book, self._distance(book.side, price))
         elif self._room <= 0:
-            self._make_room(self._books.buys.openings + self._books.sells.openings, None, price)
+            distance = self._distance(book.side, price)
+            self._make_room(self._books.all_openings, None, distance)
         else:
             key = slot_key(price)
             slot = self._books.slots.get(key) or Slot(key=key, price=price)
@@ -280,7 +282,7 @@ class GridPlanning:
                 self._cancel(order, self._books.of(order), "more orders than allowed")
 
     def _make_room(
-        self, candidates: Iterable[Order], book: SideBook | None, price: Decimal
+        self, candidates: Iterable[Order], book: SideBook | None, distance: Decimal
     ) -> None:
         """
         Promise the order that waits a room that is about to be free, or free one.
@@ -291,9 +293,9 @@ class GridPlanning:
         self._hindrance = "waiting for room"
         if self._is_promised(book):
             return
-        far = abs(price - self._price) + self._ladder.interval
+        far = distance + self._ladder.interval
         for order in self._victims(candidates):
-            if abs((order.price or ZERO) - self._price) >= far:
+            if self._distance(order.side, order.price or ZERO) >= far:
                 self._cancel(order, self._books.of(order), "a nearer order needs its room")
                 self._is_promised(book)
                 return
@@ -310,7 +312,6 @@ class GridPlanning:
 
     def _victims(self, orders: Iterable[Order]) -> list[Order]:
         """What can be canceled: nothing filled first, then the farthest."""
-        price = self._price
         return sorted(
             (
                 order
@@ -319,10 +320,19 @@ class GridPlanning:
             ),
             key=lambda order: (
                 order.cumulative_quantity > 0,
-                -abs((order.price or ZERO) - price),
+                -self._distance(order.side, order.price or ZERO),
                 order.client_order_id,
             ),
         )
+
+    def _distance(self, side: Side, price: Decimal) -> Decimal:
+        """
+        How far the market must move to reach an order; negative if it has passed it already.
+
+        What the market has passed is nearest of all: ordering by the bare distance would cancel it
+        for the next one, and that one for it, for ever.
+        """
+        return price - self._price if side is Side.SELL else self._price - price
 
     def _cancel(self, order: Order, book: SideBook, reason: str) -> None:
         self._books.count_leaving(book)

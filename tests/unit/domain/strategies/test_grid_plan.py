@@ -497,3 +497,22 @@ def test_the_interval_is_rounded_up_to_the_tick() -> None:
 def _after(desk: Desk, price: int) -> Desk:
     desk.quote(price)
     return desk
+
+
+def test_closings_that_the_market_has_passed_are_not_traded_for_one_another() -> None:
+    """Ordered by the bare distance, one would be canceled for the next at every batch, for ever."""
+    desk = Desk(grid_settings(sell_levels_max=3, buy_levels_max=0))
+    desk.state = StrategyState(
+        memory=StrategyMemory(anchor=Decimal(100)),
+        slots={
+            key: Slot(key=key, price=Decimal(key), holding=Decimal(1), entry_price=Decimal(key))
+            for key in ("92", "93", "94", "97")
+        },
+    )
+    desk.quote(100)
+    desk.quote(100)
+
+    for _ in range(5):
+        plan = desk.quote(100)
+        assert plan.cancels == ()
+        assert plan.places == ()
