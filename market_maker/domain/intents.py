@@ -1,7 +1,7 @@
 """What a decision wants done at the venue, and what came of it."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
@@ -58,7 +58,7 @@ class Outcome:
     What came of one intent: three-valued, plus `not_sent` for what provably never left.
 
     `action` is "place" or "cancel". `report` is the venue's word where it gave one. `signed_until`
-    is when the venue stops accepting the request.
+    is when the venue stops accepting the request; `retry_after` how long it wants to be left alone.
     """
 
     action: str
@@ -70,3 +70,4 @@ class Outcome:
     reject_reason: RejectReason | None = None
     signed_at: datetime | None = None
     signed_until: datetime | None = None
+    retry_after: timedelta | None = None

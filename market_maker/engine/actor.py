@@ -27,6 +27,7 @@ from market_maker.domain.events import (
     VenueSnapshotTaken,
 )
 from market_maker.domain.fill import Side
+from market_maker.domain.instrument import InstrumentKind
 from market_maker.domain.intents import CancelIntent, Outcome, OutcomeKind, PlaceIntent
 from market_maker.domain.order import (
     CancelRequest,
@@ -394,6 +395,7 @@ def _plan_flatten(draft: Draft) -> Plan:
         type=OrderType.LIMIT,
         time_in_force=TimeInForce.IOC,
         post_only=False,
+        reduce_only=draft.instrument.kind is InstrumentKind.LINEAR,
     )
     return Plan(state=draft.strategy, cancels=cancels, places=(intent,))
 
@@ -541,7 +543,8 @@ def _book_place_outcome(draft: Draft, order: Order, outcome: Outcome) -> None:
             if order.state is OrderState.PENDING_NEW:
                 draft.put_order(transition(order, OrderState.UNKNOWN))
         case OutcomeKind.NOT_SENT:
-            draft.status = replace(draft.status, hold_until=draft.now + HOLD_AFTER_NOT_SENT)
+            hold = max(outcome.retry_after or HOLD_AFTER_NOT_SENT, HOLD_AFTER_NOT_SENT)
+            draft.status = replace(draft.status, hold_until=draft.now + hold)
             draft.put_order(transition(order, OrderState.EXPIRED))
 
 

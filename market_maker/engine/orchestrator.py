@@ -16,9 +16,15 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from market_maker.domain.account import AccountState
-from market_maker.domain.errors import ExchangeUnavailable, OutcomeUnknown, PreflightRefused
+from market_maker.domain.errors import (
+    ExchangeError,
+    ExchangeUnavailable,
+    OutcomeUnknown,
+    PreflightRefused,
+)
 from market_maker.domain.events import CommandIssued, Update
 from market_maker.domain.instrument import Instrument
+from market_maker.domain.order import Order
 from market_maker.domain.settings import DecisionSettings
 from market_maker.engine import records
 from market_maker.engine.account import AccountActor
@@ -32,6 +38,7 @@ from market_maker.engine.placing import Placer, VenueClock
 from market_maker.engine.preflight import check_books
 from market_maker.engine.procedures import Pending, Procedures, Turn
 from market_maker.engine.queries import status_object
+from market_maker.engine.reconcile import within_timeout
 from market_maker.engine.reconciler import Reconciler
 from market_maker.engine.settings import EngineSettings, Stop
 from market_maker.engine.settling import Settler
@@ -113,7 +120,9 @@ class Orchestrator:
             snapshot_every=settings.snapshot_every,
         )
         self.driver = make_driver(self.procedures)
-        self.settler = Settler(exchange, clock, put=self.put, margin=settings.settle_margin)
+        self.settler = Settler(
+            exchange, clock, put=self.put, find=self._find_order, margin=settings.settle_margin
+        )
         self.reconciler = Reconciler(
             exchange,
             clock,
@@ -213,6 +222,10 @@ class Orchestrator:
 
     # --- while it runs ---
 
+    def _find_order(self, order: Order) -> Order | None:
+        state = self.procedures.states.get(order.symbol)
+        return None if state is None else state.orders.get(order.client_order_id)
+
     def put(self, update: Update) -> None:
         """Give an update to the lane of its symbol; unknown symbols go to the first lane."""
         lane = self._lane_by_symbol.get(update.symbol)
@@ -272,11 +285,15 @@ class Orchestrator:
     async def _finish_heads(self) -> None:
         """Complete what a dead process left at the head of any lane, configured or not."""
         rows = await self.store.ensure_lanes(self.settings.lane_count, token=self.keeper.token)
+        for symbol_row in await self.store.load_symbol_rows():
+            hosted = self.procedures.hosted.get(symbol_row.lane, ())
+            self.procedures.hosted[symbol_row.lane] = (*hosted, symbol_row.symbol)
         for row in rows:
             lane = self._make_lane(row.lane, row.sequence, row.now, symbols=(), version=0)
             if await lane.finish_head():
                 await self._load_states()
         self.procedures.pending.clear()
+        self.procedures.hosted.clear()
 
     async def _measure_clock(self) -> None:
         await self.reconciler.measure_clock()
@@ -358,6 +375,21 @@ class Orchestrator:
         if updates_max is not None and self.updates_count >= updates_max:
             self.request_stop(f"{self.updates_count} updates were processed")
 
+    async def _venue_lists_none(self) -> bool:
+        """Whether neither books nor venue know an own order; has the venue read again if not."""
+        if not self._has_no_own_orders():
+            return False
+        for symbol in (self._stop.symbol,) if self._stop.symbol else self.settings.symbols:
+            try:
+                listed = await within_timeout(self.exchange.fetch_open_orders(symbol))
+            except ExchangeError as error:
+                _log.info("open_orders_not_read", symbol=symbol, error=str(error))
+                return False
+            if any(order.client_order_id.startswith(self.settings.tag) for order in listed):
+                self.reconciler.request(symbol)
+                return False
+        return True
+
     def _has_no_own_orders(self) -> bool:
         symbols = (self._stop.symbol,) if self._stop.symbol else self.settings.symbols
         return all(not self.procedures.states[symbol].orders for symbol in symbols)
@@ -426,7 +458,7 @@ class Orchestrator:
             row = await self.store.load_command(stop.command_id)
             if row is None or row.state != "done" or not self.is_idle:
                 continue
-            if not stop.when_no_own_orders or self._has_no_own_orders():
+            if not stop.when_no_own_orders or await self._venue_lists_none():
                 self.request_stop(f"command {row.name} is done")
                 return
 

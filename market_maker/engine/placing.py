@@ -21,6 +21,7 @@ from market_maker.domain.errors import (
     InsufficientBalance,
     OrderRejected,
     OutcomeUnknown,
+    RateLimited,
     UnknownOrder,
     WouldTake,
 )
@@ -170,8 +171,11 @@ class Placer:
     ) -> Outcome:
         """Map what the venue did to accepted, rejected, unknown or not sent."""
         reject_reason: RejectReason | None = None
+        retry_after: timedelta | None = None
         try:
             return await send()
+        except RateLimited as error:
+            kind, reason, retry_after = OutcomeKind.NOT_SENT, str(error), error.retry_after
         except ExchangeUnavailable as error:
             kind, reason = OutcomeKind.NOT_SENT, str(error)
         except OrderRejected as error:
@@ -189,6 +193,7 @@ class Placer:
             reject_reason=reject_reason,
             signed_at=signed.signed_at if signed else None,
             signed_until=signed.signed_until if signed else None,
+            retry_after=retry_after,
         )
 
     def _collect(

@@ -33,6 +33,7 @@ from market_maker.ports.exchange import Exchange
 T = TypeVar("T")
 
 READS_MAX: Final = 5
+OVERLAP: Final = 5
 REQUEST_TIMEOUT_S: Final = 10
 POSITION_MISMATCH: Final = "position_mismatch"
 ORDER_VANISHED: Final = "order_vanished"
@@ -144,6 +145,8 @@ def compare(draft: Draft, snapshot: VenueSnapshotTaken, *, is_account_dedicated:
             _compare_open(draft, report, snapshot.since_at)
         else:
             foreign_count += 1
+    # An order outside the books has no settling: the venue is read until it lists none.
+    has_strays = bool(draft.to_cancel)
     for lookup in snapshot.lookups:
         order = draft.orders.get(lookup.client_order_id)
         if order is not None and order.client_order_id in unchanged:
@@ -154,12 +157,23 @@ def compare(draft: Draft, snapshot: VenueSnapshotTaken, *, is_account_dedicated:
         _compare_position(draft, snapshot, is_account_dedicated=is_account_dedicated)
     status = draft.status
     is_fresh = status.syncing_since is None or snapshot.since_at >= status.syncing_since
-    is_synced = status.mode is SymbolMode.SYNCING and is_fresh and not has_filled_since
-    mode = SymbolMode.QUOTING if is_synced else status.mode
-    last_trade_id = snapshot.fills[-1].trade_id if snapshot.fills else status.last_trade_id
+    is_agreed = is_fresh and not has_filled_since and not has_strays
+    is_synced = status.mode is SymbolMode.SYNCING and is_agreed
     draft.status = replace(
-        status, mode=mode, last_trade_id=last_trade_id, foreign_order_count=foreign_count
+        status,
+        mode=SymbolMode.QUOTING if is_synced else status.mode,
+        last_trade_id=_watermark(snapshot, status.last_trade_id),
+        foreign_order_count=foreign_count,
     )
+    if has_strays and draft.status.mode is SymbolMode.QUOTING:
+        draft.start_syncing()
+
+
+def _watermark(snapshot: VenueSnapshotTaken, last_trade_id: str) -> str:
+    """Where the next reading of fills begins: some fills back, so that two readings overlap."""
+    if len(snapshot.fills) <= OVERLAP:
+        return last_trade_id
+    return snapshot.fills[-1 - OVERLAP].trade_id
 
 
 def _compare_open(draft: Draft, report: OrderReport, since_at: datetime) -> None:

@@ -22,6 +22,8 @@ from market_maker.ports.failpoints import failpoint
 
 FIRST_PAUSE_S: Final = 0.1
 PAUSE_S_MAX: Final = 5.0
+SECOND_READ_PAUSE_S: Final = 0.02
+CALM_S: Final = 1.0
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -46,6 +48,7 @@ class Reconciler:
         self._lane_of = lane_of
         self._put = put
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._read_at: dict[str, tuple[float, float]] = {}
         self._numbers = count(1)
         self._run_id = f"{clock.now():%Y%m%d%H%M%S%f}"
 
@@ -95,6 +98,7 @@ class Reconciler:
     async def _read(self, symbol: str) -> None:
         pause = FIRST_PAUSE_S
         failpoint("reconcile.begin")
+        await self._pace(symbol)
         while True:
             lane, state = self._lane_of(symbol), self._procedures.states[symbol]
             try:
@@ -115,6 +119,14 @@ class Reconciler:
                 failpoint("reconcile.read")
                 self._put(snapshot)
                 return
+
+    async def _pace(self, symbol: str) -> None:
+        """A symbol that was read a moment ago does not agree yet: read it ever more slowly."""
+        read_at, pause = self._read_at.get(symbol, (0.0, 0.0))
+        is_calm = self._clock.boottime() - read_at > CALM_S + pause
+        pause = 0.0 if is_calm else min(max(pause * 2, SECOND_READ_PAUSE_S), PAUSE_S_MAX)
+        await asyncio.sleep(pause)
+        self._read_at[symbol] = (self._clock.boottime(), pause)
 
     async def _read_balances(self) -> None:
         pause = FIRST_PAUSE_S

@@ -44,7 +44,7 @@ def needs_settling(order: Order) -> bool:
 
 
 class Settler:
-    """Runs one asking task per unsettled order."""
+    """Runs one asking task per unsettled order; `find` gives the order as the books have it now."""
 
     def __init__(
         self,
@@ -52,11 +52,13 @@ class Settler:
         clock: Clock,
         *,
         put: Callable[[Update], None],
+        find: Callable[[Order], Order | None],
         margin: timedelta,
     ) -> None:
         self._exchange = exchange
         self._clock = clock
         self._put = put
+        self._find = find
         self._margin = margin
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._pauses: OrderedDict[str, float] = OrderedDict()
@@ -102,6 +104,10 @@ class Settler:
         while True:
             await asyncio.sleep(pause)
             pause = min(pause * 2, PAUSE_S_MAX)
+            current = self._find(order)
+            if current is None or not needs_settling(current):
+                # The stream was faster than the question.
+                return
             try:
                 venue_now = await within_timeout(self._exchange.fetch_time())
                 answer = await look_up(

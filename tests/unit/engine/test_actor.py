@@ -208,8 +208,7 @@ def test_incidents_of_a_decision_and_of_its_outcomes_have_different_ids(
     stray = a_report(an_order(client_order_id=f"{TAG}stray"), OrderState.OPEN)
     placing.answer()
     placing.quote(reported(a_report(placing.nearest_buy(), OrderState.CANCELED)))
-    made = placing.take(placing.snapshot(open_orders=[stray]), placing.trade(95))
-    assert made.cancels
+    made = placing.take(placing.snapshot(open_orders=[stray]), a_command("cancel-all"))
     order = placing.order(made.cancels[0].client_order_id)
     outcome = replace(accepted_place(order), action="cancel")
     assert outcome.report is not None

@@ -72,7 +72,7 @@ def test_a_larger_cumulative_marks_the_fills_as_missing(desk: ActorDesk) -> None
     assert desk.state.position.quantity == 0
 
 
-def test_fills_of_the_snapshot_are_booked_once_and_move_the_watermark(desk: ActorDesk) -> None:
+def test_fills_of_the_snapshot_are_booked_once(desk: ActorDesk) -> None:
     order = desk.nearest_buy()
     fill = a_fill_of(order, "0.5", trade_id="7")
 
@@ -80,8 +80,34 @@ def test_fills_of_the_snapshot_are_booked_once_and_move_the_watermark(desk: Acto
     desk.take(desk.snapshot(fills=(fill,)), filled(fill))
 
     assert desk.state.position.quantity == Decimal("0.5")
-    assert desk.state.status.last_trade_id == "7"
     assert desk.fills == [fill]
+
+
+def test_the_watermark_stays_some_fills_behind_so_that_readings_overlap(desk: ActorDesk) -> None:
+    order = desk.nearest_buy()
+    fills = tuple(a_fill_of(order, "0.1", trade_id=str(number)) for number in range(1, 8))
+
+    desk.take(desk.snapshot(fills=fills[:5]))
+    assert desk.state.status.last_trade_id == ""
+    desk.take(desk.snapshot(fills=fills))
+
+    assert desk.state.status.last_trade_id == "2"
+    assert desk.state.position.quantity == Decimal("0.7")
+
+
+def test_an_order_outside_the_books_keeps_the_symbol_waiting_until_the_venue_lists_none(
+    desk: ActorDesk,
+) -> None:
+    stray = a_report(an_order(client_order_id=f"{TAG}stray"), OrderState.OPEN)
+
+    first = desk.take(desk.snapshot(open_orders=[stray]))
+    assert [cancel.client_order_id for cancel in first.cancels] == [f"{TAG}stray"]
+    assert desk.mode() is SymbolMode.SYNCING
+    second = desk.take(desk.snapshot(open_orders=[stray]))
+    assert second.cancels
+    desk.take(desk.snapshot(open_orders=[]))
+
+    assert desk.mode() is SymbolMode.QUOTING
 
 
 # --- we think open, the venue does not list it ---
@@ -263,7 +289,6 @@ def test_fills_of_foreign_orders_move_nothing(desk: ActorDesk) -> None:
 
     assert desk.state.position.quantity == 0
     assert not desk.state.incidents
-    assert desk.state.status.last_trade_id == "5"
 
 
 # --- what changed after the snapshot began ---

@@ -45,7 +45,7 @@ async def settler(
 ) -> AsyncIterator[Settler]:
     monkeypatch.setattr(settling, "FIRST_PAUSE_S", 0.0001)
     monkeypatch.setattr(settling, "PAUSE_S_MAX", 0.001)
-    settler = Settler(exchange, clock, margin=MARGIN, put=heard.append)
+    settler = Settler(exchange, clock, margin=MARGIN, put=heard.append, find=lambda order: order)
     yield settler
     await settler.close()
 
