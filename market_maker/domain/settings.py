@@ -28,7 +28,8 @@ class DecisionSettings:
 
     `epoch` names the database: set once when it is made, it keeps client order ids of a rebuilt
     database apart from those of the lost one. `is_account_dedicated` says that nobody else trades
-    on the account.
+    on the account. `retired` symbols are no longer configured but still have orders: those are
+    canceled and watched to their end, nothing is quoted.
     """
 
     bot: str
@@ -37,3 +38,4 @@ class DecisionSettings:
     symbols: Mapping[str, SymbolSettings]
     account: AccountLimits
     is_account_dedicated: bool = False
+    retired: tuple[str, ...] = ()

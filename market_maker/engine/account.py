@@ -27,7 +27,8 @@ class AccountActor:
         state = self.state
         for update in taken:
             state = observe_balances(state, update, now=batch.now)
-        state, _ = grant(settings.account, tuple(sorted(settings.symbols)), state)
+        quoted = tuple(sorted(set(settings.symbols) - set(settings.retired)))
+        state, _ = grant(settings.account, quoted, state)
         # All of them, not only those that changed: a symbol forgets its allowance at every start.
         grants = tuple((s, records.to_record(granted)) for s, granted in state.allowances.items())
         return records.to_record(state), grants

@@ -32,6 +32,7 @@ FLATTEN: Final = "flatten"
 START: Final = "start"
 STOP: Final = "stop"
 OBSERVE: Final = "observe"
+RETIRE: Final = "retire"
 REBUILD: Final = "rebuild:"
 
 COMMANDS_REMEMBERED: Final = 8
@@ -92,7 +93,8 @@ def _start(draft: Draft, argument: str) -> None:
         status,
         mode=SymbolMode.PARKED if status.mode is SymbolMode.PARKED else SymbolMode.SYNCING,
         syncing_since=draft.now,
-        is_canceling=status.is_canceling and (status.is_paused or status.is_killed),
+        is_canceling=argument == RETIRE
+        or (status.is_canceling and (status.is_paused or status.is_killed)),
         is_observing=argument == OBSERVE,
         hold_until=None,
     )

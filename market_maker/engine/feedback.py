@@ -46,7 +46,7 @@ class Feedback:
         self._store = store
         self._metrics = metrics
         self._put = put
-        self._symbols = symbols
+        self.symbols = symbols
         self._on_progress = on_progress
         self._logged: OrderedDict[tuple[str, ...], None] = OrderedDict()
         self._commands: dict[str, set[str]] = {}
@@ -56,7 +56,7 @@ class Feedback:
         """Start whatever the batch made necessary."""
         for symbol, state in pending.states.items():
             self._settler.settle(order for order in state.orders.values() if needs_settling(order))
-            if state.status.mode is SymbolMode.SYNCING and symbol in self._symbols:
+            if state.status.mode is SymbolMode.SYNCING and symbol in self.symbols:
                 self._reconciler.request(symbol)
             self._measure(state, pending)
         self._log_decision(pending.decision)
@@ -89,7 +89,7 @@ class Feedback:
             return
         done = self._commands.setdefault(command.command_id, set())
         done.add(command.symbol)
-        if not command.cause and not done.issuperset(self._symbols):
+        if not command.cause and not done.issuperset(self.symbols):
             return
         del self._commands[command.command_id]
         _log.info("command_done", command=command.name, command_id=command.command_id)

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, Final, TypeVar
@@ -28,7 +29,7 @@ from market_maker.domain.order import Order
 from market_maker.domain.settings import DecisionSettings
 from market_maker.engine import records
 from market_maker.engine.account import AccountActor
-from market_maker.engine.commands import OBSERVE, START, STOP
+from market_maker.engine.commands import OBSERVE, RETIRE, START, STOP
 from market_maker.engine.crash import end_process
 from market_maker.engine.feedback import Feedback
 from market_maker.engine.inbox import Inbox
@@ -97,6 +98,8 @@ class Orchestrator:
         self._numbers = count(1)
         self._commands_seen: set[str] = set()
         self._rebuilds: Mapping[str, str] = {}
+        self._retired: tuple[str, ...] = ()
+        self.symbols = settings.symbols
         self._strategy_kinds: Mapping[str, str] = {}
         placer = Placer(
             exchange,
@@ -159,11 +162,11 @@ class Orchestrator:
                 cancel=self.placer.cancel,
             )
         )
-        version = await self._register_settings()
         await self._load_states()
         await self.driver.launch(token=self.keeper.token)
         failpoint("start.launched")
         await self._finish_heads()
+        version = await self._register_settings()
         await self._measure_clock()
         await self._open_lanes(version)
         failpoint("start.recovered")
@@ -171,14 +174,15 @@ class Orchestrator:
     async def run(self, stop: Stop) -> None:
         """Trade until told to stop, or until the source ends."""
         self._stop = stop
-        for symbol in self.settings.symbols:
+        for symbol in self.symbols:
             argument = OBSERVE if stop.command_id else self._rebuilds.get(symbol, "")
+            argument = RETIRE if symbol in self._retired else argument
             self.put(self._engine_command(START, symbol, argument))
         self.reconciler.request_account()
         for number, lane in self.lanes.items():
             self._tasks[f"lane {number}"] = self._supervise(f"lane {number}", lane.run())
         self._tasks["stream"] = self._supervise(
-            "stream", self.exchange.stream(self.settings.symbols, self.put)
+            "stream", self.exchange.stream(self.symbols, self.put)
         )
         self._tasks["stream"].add_done_callback(self._on_stream_done)
         self._tasks["commands"] = self._supervise("commands", self._poll_commands())
@@ -257,7 +261,7 @@ class Orchestrator:
             bot=self.settings.bot,
             lease=await self.store.fetch_lease(),
             lanes=[(lane.number, lane.sequence) for lane in self.lanes.values()],
-            states=[self.procedures.states[symbol] for symbol in self.settings.symbols],
+            states=[self.procedures.states[symbol] for symbol in self.symbols],
             strategies=self._strategy_kinds,
             limits=self.settings.to_limits(),
         )
@@ -268,14 +272,34 @@ class Orchestrator:
         instruments = await _until_answered(
             lambda: self.exchange.fetch_instruments(self.settings.symbols)
         )
+        before = await self.store.find_newest_settings()
+        newest = None if before is None else records.from_record(before, DecisionSettings)
         # Without a journal a forgotten batch may have sent orders: its ids must not come again.
-        epoch = await self.store.find_epoch() if self.driver.is_durable else None
-        epoch = epoch or self.clock.now().isoformat()
-        decision = self._make_decision_settings(instruments, epoch)
+        is_kept = newest is not None and self.driver.is_durable
+        epoch = newest.epoch if newest is not None and is_kept else self.clock.now().isoformat()
+        decision = self._retire(self._make_decision_settings(instruments, epoch), newest)
         version = await self.store.register_settings(records.to_record(decision))
         self.procedures.settings[version] = decision
         self._strategy_kinds = {s: it.strategy.kind for s, it in decision.symbols.items()}
+        self._retired = decision.retired
+        self.symbols = (*self.settings.symbols, *decision.retired)
+        self.feedback.symbols = self.symbols
         return version
+
+    def _retire(
+        self, decision: DecisionSettings, newest: DecisionSettings | None
+    ) -> DecisionSettings:
+        """Keep symbols that were taken out of the settings while they still have orders."""
+        known = {} if newest is None else newest.symbols
+        retired = tuple(
+            symbol
+            for symbol in sorted(known)
+            if symbol not in decision.symbols and self.procedures.states[symbol].orders
+        )
+        for symbol in retired:
+            _log.warning("symbol_retired", symbol=symbol, what="canceling its orders")
+        kept = {symbol: known[symbol] for symbol in retired}
+        return replace(decision, symbols={**decision.symbols, **kept}, retired=retired)
 
     async def _load_states(self) -> None:
         rows = await self.store.load_symbol_rows()
@@ -308,7 +332,7 @@ class Orchestrator:
         rows = await self.store.ensure_lanes(self.settings.lane_count, token=self.keeper.token)
         latest = max((row.now for row in rows if row.now is not None), default=None)
         placed: dict[int, list[str]] = {n: [] for n in range(self.settings.lane_count)}
-        for symbol in self.settings.symbols:
+        for symbol in self.symbols:
             placed[lane_for(symbol, self.settings.lane_count)].append(symbol)
         await self.store.place_symbols(
             [
@@ -316,7 +340,7 @@ class Orchestrator:
                     symbol=symbol,
                     lane=number,
                     strategy=self._strategy_kinds[symbol],
-                    is_configured=True,
+                    is_configured=symbol not in self._retired,
                 )
                 for number, symbols in placed.items()
                 for symbol in symbols
@@ -379,7 +403,7 @@ class Orchestrator:
         """Whether neither books nor venue know an own order; has the venue read again if not."""
         if not self._has_no_own_orders():
             return False
-        for symbol in (self._stop.symbol,) if self._stop.symbol else self.settings.symbols:
+        for symbol in (self._stop.symbol,) if self._stop.symbol else self.symbols:
             try:
                 listed = await within_timeout(self.exchange.fetch_open_orders(symbol))
             except ExchangeError as error:
@@ -391,7 +415,7 @@ class Orchestrator:
         return True
 
     def _has_no_own_orders(self) -> bool:
-        symbols = (self._stop.symbol,) if self._stop.symbol else self.settings.symbols
+        symbols = (self._stop.symbol,) if self._stop.symbol else self.symbols
         return all(not self.procedures.states[symbol].orders for symbol in symbols)
 
     def _engine_command(self, name: str, symbol: str, argument: str = "") -> CommandIssued:
@@ -416,7 +440,7 @@ class Orchestrator:
                 if row.command_id in self._commands_seen:
                     continue
                 self._commands_seen.add(row.command_id)
-                symbols = (row.symbol,) if row.symbol else self.settings.symbols
+                symbols = (row.symbol,) if row.symbol else self.symbols
                 for symbol in symbols:
                     self.put(
                         CommandIssued(
@@ -447,7 +471,7 @@ class Orchestrator:
             self._request_reconcile()
 
     def _request_reconcile(self) -> None:
-        for symbol in self.settings.symbols:
+        for symbol in self.symbols:
             self.reconciler.request(symbol)
         self.reconciler.request_account()
 
@@ -479,7 +503,7 @@ class Orchestrator:
 
     async def _cancel_own_orders(self) -> None:
         """Cancel on exit: until nothing of ours rests or the time is up."""
-        for symbol in self.settings.symbols:
+        for symbol in self.symbols:
             self.put(self._engine_command(STOP, symbol))
         if not await self._within_stop_timeout(lambda: self.is_idle and self._has_no_own_orders()):
             _log.warning("own_orders_left", timeout=str(self.settings.stop_timeout))

@@ -134,8 +134,8 @@ class Store(Protocol):
         """Store the decision settings unless equal to the newest; return their version number."""
         ...
 
-    async def find_epoch(self) -> str | None:
-        """The `epoch` of the newest settings version; None in a new database."""
+    async def find_newest_settings(self) -> Record | None:
+        """The payload of the newest settings version; None in a new database."""
         ...
 
     async def load_settings(self, version: int) -> Record:

@@ -74,8 +74,8 @@ class Reader:
 
     # --- start ---
 
-    async def find_epoch(self) -> str | None:
-        """The `epoch` of the newest settings version; None in a new database."""
+    async def find_newest_settings(self) -> Record | None:
+        """The payload of the newest settings version; None in a new database."""
         statement = (
             select(settings_versions.c.payload)
             .where(settings_versions.c.bot == self._bot)
@@ -83,10 +83,7 @@ class Reader:
             .limit(1)
         )
         payload = await self._scalar(statement)
-        if payload is None:
-            return None
-        epoch: str = _record(payload)["epoch"]
-        return epoch
+        return None if payload is None else _record(payload)
 
     async def load_settings(self, version: int) -> Record:
         """The payload of one settings version; raises `StoreError` if it was never stored."""

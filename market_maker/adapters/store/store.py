@@ -124,9 +124,9 @@ class SqlStore:
         """Store the decision settings unless equal to the newest; return their version number."""
         return await self._write(self._opened(self._registrar).register_settings, payload)
 
-    async def find_epoch(self) -> str | None:
-        """The `epoch` of the newest settings version; None in a new database."""
-        return await self._opened(self._reader).find_epoch()
+    async def find_newest_settings(self) -> Record | None:
+        """The payload of the newest settings version; None in a new database."""
+        return await self._opened(self._reader).find_newest_settings()
 
     async def load_settings(self, version: int) -> Record:
         """The payload of one settings version."""
