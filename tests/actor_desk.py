@@ -37,8 +37,9 @@ from market_maker.domain.settings import SymbolSettings
 from market_maker.domain.strategies.registry import strategy_for
 from market_maker.domain.symbol import Incident, SymbolChanges, SymbolMode, SymbolState
 from market_maker.engine import records
-from market_maker.engine.actor import ActorDecision, ActorInput, apply_outcomes, decide
-from market_maker.engine.draft import Stamp
+from market_maker.engine.actor import apply_outcomes, decide
+from market_maker.engine.deciding.draft import Stamp
+from market_maker.engine.deciding.given import ActorDecision, ActorInput
 from market_maker.engine.procedures import new_state
 from tests.builders import (
     NOW,

@@ -16,7 +16,7 @@ import typer
 from market_maker.cli.output import write_note
 from market_maker.config.settings import Settings
 from market_maker.domain.errors import LeaseHeld, StoreError
-from market_maker.engine import commands
+from market_maker.engine.deciding import commands
 from market_maker.engine.settings import Stop
 from market_maker.ports.store import CommandRow, Store
 

@@ -10,7 +10,8 @@ from market_maker.cli.operating import CommandIdOption, WaitOption, confirm, ope
 from market_maker.cli.options import ConfigOption, GroupConfigOption, JsonOption, YesOption
 from market_maker.cli.output import write_json, write_rows, write_text
 from market_maker.cli.reading import read
-from market_maker.engine import commands, queries
+from market_maker.engine import queries
+from market_maker.engine.deciding import commands
 
 COLUMNS: Final = (
     "id",

@@ -17,7 +17,7 @@ from market_maker.cli.options import (
 )
 from market_maker.cli.output import write_json, write_note, write_text
 from market_maker.config.settings import Settings
-from market_maker.engine import commands
+from market_maker.engine.deciding import commands
 from market_maker.ports.store import CommandRow
 
 WaitOption = Annotated[

@@ -16,7 +16,7 @@ from market_maker.engine.lane import Lane
 from market_maker.engine.procedures import Pending, Procedures
 from market_maker.engine.reconciler import Reconciler
 from market_maker.engine.records import Decision, from_record
-from market_maker.engine.settling import Settler, needs_settling
+from market_maker.engine.venue.settling import Settler, needs_settling
 from market_maker.ports.metrics import Metric, Metrics
 from market_maker.ports.store import Store
 

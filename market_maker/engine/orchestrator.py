@@ -28,21 +28,21 @@ from market_maker.domain.instrument import Instrument
 from market_maker.domain.order import Order
 from market_maker.domain.settings import DecisionSettings
 from market_maker.engine import records
-from market_maker.engine.account import AccountActor
-from market_maker.engine.commands import OBSERVE, RETIRE, START, STOP
 from market_maker.engine.crash import end_process
+from market_maker.engine.deciding.account import AccountActor
+from market_maker.engine.deciding.commands import OBSERVE, RETIRE, START, STOP
 from market_maker.engine.feedback import Feedback
 from market_maker.engine.inbox import Inbox
 from market_maker.engine.lane import Lane, LaneSettings
-from market_maker.engine.lease import LeaseKeeper
-from market_maker.engine.placing import Placer, VenueClock
 from market_maker.engine.preflight import check_books
 from market_maker.engine.procedures import Pending, Procedures, Turn
 from market_maker.engine.queries import status_object
-from market_maker.engine.reconcile import within_timeout
 from market_maker.engine.reconciler import Reconciler
 from market_maker.engine.settings import EngineSettings, Stop
-from market_maker.engine.settling import Settler
+from market_maker.engine.venue.lease import LeaseKeeper
+from market_maker.engine.venue.placing import Placer, VenueClock
+from market_maker.engine.venue.reading import within_timeout
+from market_maker.engine.venue.settling import Settler
 from market_maker.ports.clock import Clock
 from market_maker.ports.driver import Driver
 from market_maker.ports.exchange import Exchange

@@ -12,7 +12,7 @@ from market_maker.domain.errors import PreflightRefused
 from market_maker.domain.fill import Fill, Side
 from market_maker.domain.instrument import Instrument, InstrumentKind
 from market_maker.domain.order import CancelRequest, OrderReport
-from market_maker.engine.commands import rebuild_argument
+from market_maker.engine.deciding.commands import rebuild_argument
 from market_maker.engine.settings import EngineSettings
 from market_maker.ports.exchange import Exchange
 from market_maker.ports.store import Store

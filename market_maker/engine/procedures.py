@@ -29,12 +29,13 @@ from market_maker.domain.strategies.base import Strategy
 from market_maker.domain.strategies.registry import strategy_for
 from market_maker.domain.symbol import SymbolChanges, SymbolState
 from market_maker.engine import records
-from market_maker.engine.account import AccountActor
-from market_maker.engine.actor import ActorDecision, ActorInput, apply_outcomes, decide, park
-from market_maker.engine.draft import Stamp
-from market_maker.engine.lease import LeaseKeeper
-from market_maker.engine.placing import Placer
+from market_maker.engine.actor import apply_outcomes, decide, park
+from market_maker.engine.deciding.account import AccountActor
+from market_maker.engine.deciding.draft import Stamp
+from market_maker.engine.deciding.given import ActorDecision, ActorInput
 from market_maker.engine.records import Batch, Decision, Record
+from market_maker.engine.venue.lease import LeaseKeeper
+from market_maker.engine.venue.placing import Placer
 from market_maker.ports.failpoints import failpoint
 from market_maker.ports.metrics import Metric, Metrics
 from market_maker.ports.store import JournalEntry, Recording, Store

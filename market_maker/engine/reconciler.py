@@ -10,12 +10,12 @@ import structlog
 
 from market_maker.domain.errors import ExchangeError
 from market_maker.domain.events import BalancesTaken, Update, VenuePosition
-from market_maker.engine.account import AccountActor
 from market_maker.engine.crash import end_process
+from market_maker.engine.deciding.account import AccountActor
 from market_maker.engine.lane import Lane
-from market_maker.engine.placing import VenueClock
 from market_maker.engine.procedures import Procedures
-from market_maker.engine.reconcile import read_snapshot, within_timeout
+from market_maker.engine.venue.placing import VenueClock
+from market_maker.engine.venue.reading import read_snapshot, within_timeout
 from market_maker.ports.clock import Clock
 from market_maker.ports.exchange import Exchange
 from market_maker.ports.failpoints import failpoint

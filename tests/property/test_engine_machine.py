@@ -37,7 +37,7 @@ from market_maker.domain.order import (
 from market_maker.domain.symbol import SymbolMode, SymbolState
 from market_maker.engine import records
 from market_maker.engine.records import Decision
-from market_maker.engine.settling import needs_settling
+from market_maker.engine.venue.settling import needs_settling
 from tests.actor_desk import (
     ActorDesk,
     a_command,

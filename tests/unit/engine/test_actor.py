@@ -18,7 +18,7 @@ from market_maker.domain.order import OrderState, Purpose, RejectReason
 from market_maker.domain.symbol import NO_ALLOWANCE, SymbolMode
 from market_maker.engine import records
 from market_maker.engine.actor import park
-from market_maker.engine.settling import needs_settling
+from market_maker.engine.venue.settling import needs_settling
 from tests.actor_desk import (
     BOOK_AGE_MAX,
     TAG,

@@ -19,13 +19,13 @@ from market_maker.domain.order import OrderState
 from market_maker.domain.settings import DecisionSettings
 from market_maker.domain.symbol import SymbolMode
 from market_maker.engine import actor, records
-from market_maker.engine.account import AccountActor
+from market_maker.engine.deciding.account import AccountActor
 from market_maker.engine.inbox import Inbox
 from market_maker.engine.lane import Lane, LaneSettings
-from market_maker.engine.lease import LeaseKeeper
-from market_maker.engine.placing import Placer, VenueClock
 from market_maker.engine.procedures import Pending, Procedures, Turn
-from market_maker.engine.reconcile import read_snapshot
+from market_maker.engine.venue.lease import LeaseKeeper
+from market_maker.engine.venue.placing import Placer, VenueClock
+from market_maker.engine.venue.reading import read_snapshot
 from market_maker.engine.workflows.simple import SimpleDriver
 from market_maker.ports.driver import SequenceTaken
 from market_maker.ports.store import Recording

@@ -26,10 +26,10 @@ from market_maker.domain.order import (
     OrderState,
     RejectReason,
 )
-from market_maker.engine import lease as lease_module
-from market_maker.engine.lease import MARGIN, LeaseKeeper
-from market_maker.engine.placing import Placer, VenueClock
 from market_maker.engine.records import Decision, PlannedPlace
+from market_maker.engine.venue import lease as lease_module
+from market_maker.engine.venue.lease import MARGIN, LeaseKeeper
+from market_maker.engine.venue.placing import Placer, VenueClock
 from market_maker.ports.exchange import SendPermit
 from market_maker.ports.store import Lease
 from tests.builders import SYMBOL, an_instrument, an_order
@@ -307,7 +307,7 @@ async def test_reentry_does_not_hang_on_a_venue_that_does_not_answer(
         await asyncio.Event().wait()
         raise AssertionError
 
-    monkeypatch.setattr("market_maker.engine.placing.ASK_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("market_maker.engine.venue.placing.ASK_TIMEOUT_S", 0.01)
     monkeypatch.setattr(exchange, "cancel_order", hang)
     monkeypatch.setattr(exchange, "fetch_order", hang)
 

@@ -8,8 +8,8 @@ import pytest
 from market_maker.domain.errors import ExchangeUnavailable, OutcomeUnknown
 from market_maker.domain.events import Balance, VenueSnapshotTaken
 from market_maker.domain.order import OrderState
-from market_maker.engine import reconcile
-from market_maker.engine.reconcile import look_up, read_snapshot, within_timeout
+from market_maker.engine.venue import reading
+from market_maker.engine.venue.reading import look_up, read_snapshot, within_timeout
 from tests.builders import SYMBOL, a_report, an_instrument, an_order
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.exchange import FakeExchange
@@ -91,7 +91,7 @@ async def test_an_order_is_looked_up_with_its_fills(exchange: TradingExchange) -
 
 
 async def test_no_answer_is_an_unknown_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconcile, "REQUEST_TIMEOUT_S", 0.001)
+    monkeypatch.setattr(reading, "REQUEST_TIMEOUT_S", 0.001)
 
     with pytest.raises(OutcomeUnknown):
         await within_timeout(asyncio.Event().wait())

@@ -10,8 +10,8 @@ import pytest
 from market_maker.domain.errors import ExchangeUnavailable
 from market_maker.domain.events import OrderLookedUp, Update
 from market_maker.domain.order import Order, OrderReport, OrderState
-from market_maker.engine import reconcile, settling
-from market_maker.engine.settling import Settler, needs_settling
+from market_maker.engine.venue import reading, settling
+from market_maker.engine.venue.settling import Settler, needs_settling
 from tests.builders import a_report, an_instrument, an_order
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.exchange import FakeExchange
@@ -156,7 +156,7 @@ async def test_a_venue_whose_clock_hangs_is_asked_again(
             await asyncio.Event().wait()
         return clock.now()
 
-    monkeypatch.setattr(reconcile, "REQUEST_TIMEOUT_S", 0.005)
+    monkeypatch.setattr(reading, "REQUEST_TIMEOUT_S", 0.005)
     monkeypatch.setattr(exchange, "fetch_time", hang_once)
     exchange.orders["o1"] = a_report(unknown(), OrderState.OPEN)
     settler.settle([unknown()])

@@ -1,22 +1,17 @@
 """
-Agree with the venue: reading it is an ordinary loop, comparing it is pure.
+Agree with the venue: a journaled snapshot against the books, row by row of the reconcile table.
 
-`read_snapshot` only asks. `compare` runs inside a decision, on a journaled snapshot, and walks the
-table of the design: what we think open against what the venue lists. Orders that changed after the
-snapshot began are left alone, because the snapshot may be older than what we know of them.
+What we think open is compared with what the venue lists. Orders that changed after the snapshot
+began are left alone, because the snapshot may be older than what we know of them.
 """
 
-import asyncio
-from collections.abc import Awaitable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, TypeVar
+from typing import Final
 
-from market_maker.domain.errors import ExchangeUnavailable, OutcomeUnknown, UnknownOrder
-from market_maker.domain.events import Balance, OrderLookedUp, VenuePosition, VenueSnapshotTaken
-from market_maker.domain.fill import Fill
+from market_maker.domain.events import Balance, OrderLookedUp, VenueSnapshotTaken
 from market_maker.domain.instrument import InstrumentKind
 from market_maker.domain.order import (
     CancelRequest,
@@ -26,83 +21,12 @@ from market_maker.domain.order import (
     transition,
 )
 from market_maker.domain.symbol import IncidentSeverity, SymbolMode
-from market_maker.engine.draft import Draft
-from market_maker.ports.clock import Clock
-from market_maker.ports.exchange import Exchange
+from market_maker.engine.deciding.draft import Draft
 
-T = TypeVar("T")
-
-READS_MAX: Final = 5
 OVERLAP: Final = 5
-REQUEST_TIMEOUT_S: Final = 10
 POSITION_MISMATCH: Final = "position_mismatch"
 ORDER_VANISHED: Final = "order_vanished"
 UNSETTLED: Final = frozenset({OrderState.PENDING_NEW, OrderState.UNKNOWN})
-
-
-async def read_snapshot(
-    exchange: Exchange,
-    clock: Clock,
-    *,
-    symbol: str,
-    orders: Sequence[Order],
-    since_at: datetime,
-    after_trade_id: str,
-    update_id: str,
-) -> VenueSnapshotTaken:
-    """
-    Read one symbol at the venue as one consistent view.
-
-    Fills are read before and after the rest; the view is taken again while they differ, so that a
-    balance never reflects a fill that the snapshot does not hold. Raises `ExchangeError`s.
-    """
-    fills = await _read_fills(exchange, symbol, after_trade_id)
-    for _ in range(READS_MAX):
-        before = fills
-        open_orders = await within_timeout(exchange.fetch_open_orders(symbol))
-        listed = {report.client_order_id for report in open_orders}
-        missing = [o for o in orders if o.state.is_resting and o.client_order_id not in listed]
-        lookups = await _look_up_each(exchange, clock, missing, update_id)
-        balances, position = await _read_account(exchange, symbol)
-        fills = await _read_fills(exchange, symbol, after_trade_id)
-        if len(fills) == len(before):
-            break
-    else:
-        raise ExchangeUnavailable(f"{symbol} trades faster than it can be read consistently")
-    return VenueSnapshotTaken(
-        id=update_id,
-        symbol=symbol,
-        exchange_at=None,
-        received_at=clock.now(),
-        since_at=since_at,
-        open_orders=open_orders,
-        lookups=lookups,
-        fills=fills,
-        balances=balances,
-        position=position,
-    )
-
-
-async def look_up(
-    exchange: Exchange, clock: Clock, *, symbol: str, client_order_id: str, update_id: str
-) -> OrderLookedUp:
-    """Ask for one order and its fills; "not found" is an answer, not yet a conclusion."""
-    report: OrderReport | None = None
-    fills: tuple[Fill, ...] = ()
-    with suppress(UnknownOrder):
-        report = await within_timeout(exchange.fetch_order(symbol, client_order_id))
-    if report is not None and report.cumulative_quantity:
-        fills = await within_timeout(exchange.fetch_fills(symbol, client_order_id=client_order_id))
-    return OrderLookedUp(
-        id=update_id,
-        symbol=symbol,
-        exchange_at=None,
-        received_at=clock.now(),
-        client_order_id=client_order_id,
-        report=report,
-        is_conclusive=report is not None,
-        fills=fills,
-    )
 
 
 def book_lookup(draft: Draft, lookup: OrderLookedUp) -> None:
@@ -290,45 +214,3 @@ def _agrees(draft: Draft, venue: Decimal, *, is_account_dedicated: bool) -> bool
 
 def _total(balances: Sequence[Balance], asset: str) -> Decimal:
     return sum((b.free + b.locked for b in balances if b.asset == asset), Decimal(0))
-
-
-async def _look_up_each(
-    exchange: Exchange, clock: Clock, orders: Sequence[Order], update_id: str
-) -> tuple[OrderLookedUp, ...]:
-    """Never take "not listed" for canceled: ask for each order that we think rests."""
-    return tuple(
-        [
-            await look_up(
-                exchange,
-                clock,
-                symbol=order.symbol,
-                client_order_id=order.client_order_id,
-                update_id=f"{update_id}/{order.client_order_id}",
-            )
-            for order in orders
-        ]
-    )
-
-
-async def _read_fills(exchange: Exchange, symbol: str, after_trade_id: str) -> tuple[Fill, ...]:
-    return await within_timeout(exchange.fetch_fills(symbol, after_trade_id=after_trade_id))
-
-
-async def _read_account(
-    exchange: Exchange, symbol: str
-) -> tuple[tuple[Balance, ...], VenuePosition | None]:
-    balances = await within_timeout(exchange.fetch_balances())
-    if not exchange.is_derivative:
-        return balances, None
-    positions = await within_timeout(exchange.fetch_positions())
-    return balances, next((p for p in positions if p.symbol == symbol), None)
-
-
-async def within_timeout(request: Awaitable[T]) -> T:
-    """Bound one request; a venue that does not answer is an unknown outcome."""
-    # Not `wait_for`: it may swallow a cancellation, and the loop around it would never stop.
-    try:
-        async with asyncio.timeout(REQUEST_TIMEOUT_S):
-            return await request
-    except TimeoutError as error:
-        raise OutcomeUnknown(f"no answer within {REQUEST_TIMEOUT_S} s") from error

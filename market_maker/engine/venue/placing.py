@@ -28,8 +28,8 @@ from market_maker.domain.errors import (
 from market_maker.domain.events import OrderLookedUp, Update
 from market_maker.domain.intents import Outcome, OutcomeKind
 from market_maker.domain.order import CancelRequest, OrderState, RejectReason
-from market_maker.engine.lease import LeaseKeeper, Permit
 from market_maker.engine.records import Decision, PlannedPlace
+from market_maker.engine.venue.lease import LeaseKeeper, Permit
 from market_maker.ports.clock import Clock
 from market_maker.ports.exchange import Exchange
 from market_maker.ports.failpoints import failpoint

@@ -17,8 +17,8 @@ from market_maker.domain.ledger import LedgerEntry
 from market_maker.domain.order import OrderState, transition
 from market_maker.domain.strategies.grid import rebuild
 from market_maker.domain.symbol import NO_ALLOWANCE, Incident, SymbolMode
-from market_maker.engine.draft import Draft
-from market_maker.engine.reconcile import ORDER_VANISHED, POSITION_MISMATCH
+from market_maker.engine.deciding.comparing import ORDER_VANISHED, POSITION_MISMATCH
+from market_maker.engine.deciding.draft import Draft
 
 PAUSE: Final = "pause"
 RESUME: Final = "resume"

@@ -21,7 +21,7 @@ from market_maker.domain.errors import ExchangeError
 from market_maker.domain.events import Update
 from market_maker.domain.order import Order, OrderState
 from market_maker.engine.crash import end_process
-from market_maker.engine.reconcile import look_up, within_timeout
+from market_maker.engine.venue.reading import look_up, within_timeout
 from market_maker.ports.clock import Clock
 from market_maker.ports.exchange import Exchange
 from market_maker.ports.failpoints import failpoint
