@@ -7,6 +7,7 @@ workflows are numbered 1, 2, 3 … without gaps.
 """
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -252,3 +253,9 @@ def named_orders(update: Update) -> tuple[str, ...]:
             )
         case _:
             return ()
+
+
+def lane_for(symbol: str, lane_count: int) -> int:
+    """The lane that hosts a symbol, by a hash that never changes."""
+    digest = hashlib.blake2b(symbol.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % lane_count

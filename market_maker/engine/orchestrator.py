@@ -6,21 +6,17 @@ head → lanes → stream → reconcile → quote. A stop finishes the running w
 """
 
 import asyncio
-import hashlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import structlog
 
 from market_maker.domain.account import AccountState
 from market_maker.domain.errors import (
-    ExchangeError,
-    ExchangeUnavailable,
-    OutcomeUnknown,
     PreflightRefused,
 )
 from market_maker.domain.events import CommandIssued, Update
@@ -33,7 +29,8 @@ from market_maker.engine.deciding.account import AccountActor
 from market_maker.engine.deciding.commands import OBSERVE, RETIRE, START, STOP
 from market_maker.engine.feedback import Feedback
 from market_maker.engine.inbox import Inbox
-from market_maker.engine.lane import Lane, LaneSettings
+from market_maker.engine.lane import Lane, LaneSettings, lane_for
+from market_maker.engine.operating import OperatorDesk
 from market_maker.engine.preflight import check_books
 from market_maker.engine.procedures import Pending, Procedures, Turn
 from market_maker.engine.queries import status_object
@@ -41,7 +38,7 @@ from market_maker.engine.reconciler import Reconciler
 from market_maker.engine.settings import EngineSettings, Stop
 from market_maker.engine.venue.lease import LeaseKeeper
 from market_maker.engine.venue.placing import Placer, VenueClock
-from market_maker.engine.venue.reading import within_timeout
+from market_maker.engine.venue.reading import until_answered
 from market_maker.engine.venue.settling import Settler
 from market_maker.ports.clock import Clock
 from market_maker.ports.driver import Driver
@@ -50,15 +47,12 @@ from market_maker.ports.failpoints import failpoint
 from market_maker.ports.metrics import Metric, Metrics
 from market_maker.ports.store import Lease, Store, SymbolRow
 
-COMMAND_POLL_S: Final = 0.2
 IDLE_POLL_S: Final = 0.0005
 STOP_POLL_S: Final = 0.01
 STOPPED_FIRST: Final = ("stream", "commands", "command", "reconcile", "takeover", "idle")
 STUCK_AFTER_S: Final = 60.0
-START_PATIENCE_S: Final = 60.0
 CLOCK_OFFSET_MAX: Final = timedelta(seconds=30)
 
-T = TypeVar("T")
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -96,7 +90,6 @@ class Orchestrator:
         self._stop = Stop()
         self._tasks: dict[str, asyncio.Task[Any]] = {}
         self._numbers = count(1)
-        self._commands_seen: set[str] = set()
         self._rebuilds: Mapping[str, str] = {}
         self._retired: tuple[str, ...] = ()
         self.symbols = settings.symbols
@@ -134,6 +127,16 @@ class Orchestrator:
             lane_of=self._lane_by_symbol.__getitem__,
             put=self.put,
         )
+        self.desk = OperatorDesk(
+            store=store,
+            exchange=exchange,
+            clock=clock,
+            procedures=self.procedures,
+            reconciler=self.reconciler,
+            tag=settings.tag,
+            symbols=settings.symbols,
+            put=self.put,
+        )
         self.feedback = Feedback(
             procedures=self.procedures,
             settler=self.settler,
@@ -153,7 +156,7 @@ class Orchestrator:
         self._tasks["lease"] = self._supervise("lease", self.keeper.renew_forever())
         failpoint("start.lease_held")
         await self.exchange.open()
-        self._rebuilds = await _until_answered(
+        self._rebuilds = await until_answered(
             lambda: check_books(
                 self.store,
                 self.exchange,
@@ -185,9 +188,9 @@ class Orchestrator:
             "stream", self.exchange.stream(self.symbols, self.put)
         )
         self._tasks["stream"].add_done_callback(self._on_stream_done)
-        self._tasks["commands"] = self._supervise("commands", self._poll_commands())
+        self._tasks["commands"] = self._supervise("commands", self.desk.poll_forever())
         if stop.command_id:
-            self._tasks["command"] = self._supervise("command", self._await_command(stop))
+            self._tasks["command"] = self._supervise("command", self._end_after_command(stop))
         if self._on_idle is not None:
             self._tasks["idle"] = self._supervise("idle", self._watch_idle(self._on_idle))
         else:
@@ -269,7 +272,7 @@ class Orchestrator:
     # --- parts of start ---
 
     async def _register_settings(self) -> int:
-        instruments = await _until_answered(
+        instruments = await until_answered(
             lambda: self.exchange.fetch_instruments(self.settings.symbols)
         )
         before = await self.store.find_newest_settings()
@@ -283,7 +286,7 @@ class Orchestrator:
         self._strategy_kinds = {s: it.strategy.kind for s, it in decision.symbols.items()}
         self._retired = decision.retired
         self.symbols = (*self.settings.symbols, *decision.retired)
-        self.feedback.symbols = self.symbols
+        self.feedback.symbols = self.desk.symbols = self.symbols
         return version
 
     def _retire(
@@ -399,25 +402,6 @@ class Orchestrator:
         if updates_max is not None and self.updates_count >= updates_max:
             self.request_stop(f"{self.updates_count} updates were processed")
 
-    async def _venue_lists_none(self) -> bool:
-        """Whether neither books nor venue know an own order; has the venue read again if not."""
-        if not self._has_no_own_orders():
-            return False
-        for symbol in (self._stop.symbol,) if self._stop.symbol else self.symbols:
-            try:
-                listed = await within_timeout(self.exchange.fetch_open_orders(symbol))
-            except ExchangeError as error:
-                _log.info("open_orders_not_read", symbol=symbol, error=str(error))
-                return False
-            if any(order.client_order_id.startswith(self.settings.tag) for order in listed):
-                self.reconciler.request(symbol)
-                return False
-        return True
-
-    def _has_no_own_orders(self) -> bool:
-        symbols = (self._stop.symbol,) if self._stop.symbol else self.symbols
-        return all(not self.procedures.states[symbol].orders for symbol in symbols)
-
     def _engine_command(self, name: str, symbol: str, argument: str = "") -> CommandIssued:
         return CommandIssued(
             id=f"{symbol}:{name}:{self.keeper.token}.{next(self._numbers)}",
@@ -432,29 +416,6 @@ class Orchestrator:
     def _on_stream_done(self, task: asyncio.Task[Any]) -> None:
         if not task.cancelled():
             self.request_stop("the source ended")
-
-    async def _poll_commands(self) -> None:
-        """Take operator commands from the database into the inboxes."""
-        while True:
-            for row in await self.store.take_commands():
-                if row.command_id in self._commands_seen:
-                    continue
-                self._commands_seen.add(row.command_id)
-                symbols = (row.symbol,) if row.symbol else self.symbols
-                for symbol in symbols:
-                    self.put(
-                        CommandIssued(
-                            id=f"{row.command_id}/{symbol}",
-                            symbol=symbol,
-                            exchange_at=None,
-                            received_at=self.clock.now(),
-                            command_id=row.command_id,
-                            name=row.name,
-                            argument=row.argument,
-                            cause="one symbol" if row.symbol else "",
-                        )
-                    )
-            await asyncio.sleep(COMMAND_POLL_S)
 
     async def _reconcile_after_takeover(self) -> None:
         """Read the venue once more when nothing that the last process signed can still arrive."""
@@ -475,16 +436,9 @@ class Orchestrator:
             self.reconciler.request(symbol)
         self.reconciler.request_account()
 
-    async def _await_command(self, stop: Stop) -> None:
-        """End the run once its one command is done, and the venue agrees if it must."""
-        while True:
-            await asyncio.sleep(COMMAND_POLL_S / 4)
-            row = await self.store.load_command(stop.command_id)
-            if row is None or row.state != "done" or not self.is_idle:
-                continue
-            if not stop.when_no_own_orders or await self._venue_lists_none():
-                self.request_stop(f"command {row.name} is done")
-                return
+    async def _end_after_command(self, stop: Stop) -> None:
+        await self.desk.await_command(stop, lambda: self.is_idle)
+        self.request_stop("the command is done")
 
     async def _watch_idle(self, on_idle: Callable[[], None]) -> None:
         """
@@ -505,7 +459,9 @@ class Orchestrator:
         """Cancel on exit: until nothing of ours rests or the time is up."""
         for symbol in self.symbols:
             self.put(self._engine_command(STOP, symbol))
-        if not await self._within_stop_timeout(lambda: self.is_idle and self._has_no_own_orders()):
+        if not await self._within_stop_timeout(
+            lambda: self.is_idle and self.desk.has_no_own_orders()
+        ):
             _log.warning("own_orders_left", timeout=str(self.settings.stop_timeout))
 
     async def _drain(self) -> None:
@@ -536,23 +492,3 @@ class Orchestrator:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def lane_for(symbol: str, lane_count: int) -> int:
-    """The lane that hosts a symbol, by a hash that never changes."""
-    digest = hashlib.blake2b(symbol.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") % lane_count
-
-
-async def _until_answered(ask: Callable[[], Awaitable[T]]) -> T:
-    """Ask the venue again while it does not answer, for a while: a start survives a bad minute."""
-    deadline, pause = time.monotonic() + START_PATIENCE_S, 0.05
-    while True:
-        try:
-            return await ask()
-        except (ExchangeUnavailable, OutcomeUnknown) as error:
-            if time.monotonic() > deadline:
-                raise
-            _log.warning("venue_did_not_answer", error=str(error), again_in_s=pause)
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, 2.0)

@@ -113,11 +113,7 @@ class GridPlanning:
     # --- closing orders ---
 
     def _plan_closings(self, book: SideBook) -> None:
-        for slot in book.nearest_first():
-            price = self._closing_price_of(slot, book)
-            if price is None:
-                self._hindrance = "holdings wait outside the window"
-                return
+        for slot, price in self._closings_nearest_first(book):
             quantity = abs(slot.holding)
             if self._would_meet_own_order(book.side, price):
                 continue
@@ -130,6 +126,23 @@ class GridPlanning:
                 self._make_room(self._books.all_openings, None, distance)
             else:
                 self._place(slot, book.side, price, quantity, Purpose.CLOSING)
+
+    def _closings_nearest_first(self, book: SideBook) -> list[tuple[Slot, Decimal]]:
+        """
+        Holdings that wait and where they would be closed, in the order in which room is given.
+
+        That order is by the price of the closing order itself: a slot whose order follows the market
+        is far from its own price. By slots, room would be made for one and taken by another.
+        """
+        found = []
+        for slot in book.nearest_first():
+            price = self._closing_price_of(slot, book)
+            if price is None:
+                self._hindrance = "holdings wait outside the window"
+                break
+            found.append((slot, price))
+        found.sort(key=lambda closing: self._distance(book.side, closing[1]))
+        return found
 
     def _closing_price_of(self, slot: Slot, book: SideBook) -> Decimal | None:
         """

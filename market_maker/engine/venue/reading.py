@@ -5,10 +5,13 @@ A snapshot is one consistent view of one symbol; `deciding/comparing.py` holds i
 """
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Final, TypeVar
+
+import structlog
 
 from market_maker.domain.errors import ExchangeUnavailable, OutcomeUnknown, UnknownOrder
 from market_maker.domain.events import Balance, OrderLookedUp, VenuePosition, VenueSnapshotTaken
@@ -21,6 +24,9 @@ T = TypeVar("T")
 
 READS_MAX: Final = 5
 REQUEST_TIMEOUT_S: Final = 10
+START_PATIENCE_S: Final = 60.0
+
+_log = structlog.stdlib.get_logger(__name__)
 
 
 async def read_snapshot(
@@ -96,6 +102,20 @@ async def within_timeout(request: Awaitable[T]) -> T:
             return await request
     except TimeoutError as error:
         raise OutcomeUnknown(f"no answer within {REQUEST_TIMEOUT_S} s") from error
+
+
+async def until_answered(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask the venue again while it does not answer, for a while: a start survives a bad minute."""
+    deadline, pause = time.monotonic() + START_PATIENCE_S, 0.05
+    while True:
+        try:
+            return await ask()
+        except (ExchangeUnavailable, OutcomeUnknown) as error:
+            if time.monotonic() > deadline:
+                raise
+            _log.warning("venue_did_not_answer", error=str(error), again_in_s=pause)
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, 2.0)
 
 
 async def _look_up_each(
