@@ -6,9 +6,18 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.harness import Bot, some_settings
+from tests.e2e.harness import SAID, Bot, some_settings
 
 MakeBot = Callable[..., Bot]
+
+
+@pytest.fixture(autouse=True)
+def counts(record_property: Callable[[str, object], None]) -> Iterator[None]:
+    """Takes what a test said about its counts to the summary of the run (tests/conftest.py)."""
+    SAID.clear()
+    yield
+    for line in SAID:
+        record_property("counts", line)
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 """
 Real processes of the installed command, and the audit that holds the bot against the venue.
 
-A `Bot` is a folder: settings, database, the venue's file, logs. Processes are started on it, killed,
-frozen and started again; `audit` then compares what the database says with what the venue's own file
-says. Nothing of the product runs in the test's process, except for reading.
+A `Bot` is a folder: settings, database, the venue's file, logs. Processes are started on it,
+killed, frozen and started again; `check` then holds what the database says against what the venue's
+own file says. Nothing of the product runs in the test's process, except for reading.
 """
 
 import json
@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -27,9 +28,11 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from market_maker.adapters.exchange.simulated.reading import (
+    fill_record,
     read_balances,
     read_fills,
     read_orders,
+    read_positions,
     read_requests,
 )
 from market_maker.adapters.store.engines import parse_url
@@ -107,7 +110,7 @@ def an_instrument(symbol: str, *, start_price: str, step_bps_max: str = "3") -> 
             "kind": "random_walk",
             "start_price": start_price,
             "step_bps_max": step_bps_max,
-            "trade_quantity_base": "0.003" if symbol == BTC else "0.06",
+            "trade_quantity_base": "0.003" if symbol.startswith("BTC") else "0.06",
             "ticks": {"kind": "with_volume", "frequency_ms": 40},
         },
     }
@@ -187,11 +190,36 @@ def still(settings: Json) -> Json:
     Prices come and trades print, within a hundredth of a grid interval: what rests is not reached.
     """
     calm = deepcopy(settings)
-    calm["venue"]["faults"] = {"seed": 1}
+    # A clock that jumped back would make every new price older than the last one.
+    skew = settings["venue"]["faults"].get("clock_skew", "0s")
+    calm["venue"]["faults"] = {"seed": 1, "clock_skew": skew}
     for instrument in calm["venue"]["instruments"]:
         if "step_bps_max" in instrument["market"]:
             instrument["market"] |= {"step_bps_max": "0.001", "spread_bps": "0.1"}
     return calm
+
+
+def as_perpetuals(settings: Json) -> Json:
+    """The same bot on linear perpetuals, opening both ways."""
+    names = {BTC: f"{BTC}:USDT", ETH: f"{ETH}:USDT"}
+    other = deepcopy(settings)
+    for instrument in other["venue"]["instruments"]:
+        instrument |= {"symbol": names[instrument["symbol"]], "kind": "linear"}
+    for symbol in other["symbols"]:
+        symbol["symbol"] = names[symbol["symbol"]]
+        symbol["strategy"]["mode"] = "neutral"
+    other["risk"]["symbols_allowed"] = list(names.values())
+    return other
+
+
+def as_neutral(settings: Json) -> Json:
+    """The same bot opening both ways, with every fee in the base asset."""
+    other = deepcopy(settings)
+    for instrument in other["venue"]["instruments"]:
+        instrument["fee_asset"] = "base"
+    for symbol in other["symbols"]:
+        symbol["strategy"]["mode"] = "neutral"
+    return other
 
 
 # --- processes ---
@@ -289,12 +317,13 @@ class Bot:
         *arguments: str,
         failpoint: str = "",
         settings: Json | None = None,
+        config: Path | None = None,
         command: str = "run",
         environment: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> Process:
         """Start `market-maker run` on the settings; with a failpoint armed if one is named."""
-        config = self.write(settings)
+        config = config or self.write(settings)
         if command == "run" and "--for" not in arguments:
             arguments = (*arguments, "--for", LIFETIME_MAX)
         words = [str(find_command()), *command.split(), "--config", str(config), *arguments]
@@ -334,13 +363,14 @@ class Bot:
 
         Every configured symbol must quote again by then, with no order whose fate is unknown.
         """
+        started_at = datetime.now(UTC)
         process = self.start(settings=still(self.settings))
         before: object = None
         since = time.monotonic()
 
         def is_at_rest() -> bool:
             nonlocal before, since
-            now = self._moving_parts()
+            now = self._moving_parts(started_at)
             if now is None or now != before:
                 before, since = now, time.monotonic()
             return now is not None and time.monotonic() - since > REST_S
@@ -349,12 +379,16 @@ class Bot:
         process.send(signal.SIGTERM)
         process.expect(0)
 
-    def _moving_parts(self) -> object:
+    def _moving_parts(self, started_at: datetime) -> object:
         """What changes while the bot trades; None while it is not back to quoting."""
         wanted = {symbol["symbol"] for symbol in self.settings["symbols"]}
         try:
             with rows(self.database_url) as select:
-                modes = {row["symbol"]: row["mode"] for row in select("symbols", self.name)}
+                quoting = {
+                    row["symbol"]
+                    for row in select("symbols", self.name)
+                    if row["mode"] == "QUOTING" and _synced_at(row) >= started_at
+                }
                 orders = [
                     (row["client_order_id"], row["state"], row["filled_quantity"])
                     for row in select("orders", self.name, order_by="client_order_id")
@@ -362,9 +396,7 @@ class Bot:
         except DBAPIError:
             return None
         is_unsettled = any(state in UNSETTLED for _, state, _ in orders)
-        if is_unsettled or any(modes.get(symbol) != "QUOTING" for symbol in wanted):
-            return None
-        return orders, self.fill_count()
+        return None if is_unsettled or not wanted <= quoting else (orders, self.fill_count())
 
     def command(self, words: str, *arguments: str, code: int = 0, **options: Any) -> str:
         """Run another command to its end and return what it printed."""
@@ -397,6 +429,10 @@ class Bot:
 
     def fill_count(self) -> int:
         return len(read_fills(self.venue_file)) if self.has_venue else 0
+
+    def request_count(self) -> int:
+        """Place requests that reached the venue."""
+        return len(read_requests(self.venue_file)) if self.has_venue else 0
 
     @property
     def has_venue(self) -> bool:
@@ -457,6 +493,12 @@ def rows(database_url: str) -> Iterator[Select]:
     engine.dispose()
 
 
+def _synced_at(symbol: Json) -> datetime:
+    """When the symbol last began to compare itself with the venue."""
+    since = json.loads(symbol["status"])["syncing_since"]
+    return datetime.fromisoformat(since) if since else datetime.fromtimestamp(0, UTC)
+
+
 # --- the audit ---
 
 
@@ -471,10 +513,19 @@ class Audit:
         return " ".join(f"{name}={count}" for name, count in self.counts.items())
 
 
+SAID: Final[list[str]] = []
+"""Counts and seeds, shown at the end of the run whether or not a test failed."""
+
+
+def say(line: str) -> None:
+    print(line)
+    SAID.append(line)
+
+
 def check(bot: Bot, *, label: str = "", is_rebuilt: bool = False) -> Audit:
     """Audit a bot that has settled; prints the counts and fails on the first contradiction."""
     audit = audit_bot(bot, is_rebuilt=is_rebuilt)
-    print(f"audit {label or bot.name}: {audit}")
+    say(f"{label or bot.name}: {audit}")
     assert not audit.problems, "\n".join((str(bot.folder), *audit.problems[:20]))
     return audit
 
@@ -487,9 +538,11 @@ def check_so_far(bot: Bot) -> None:
         _audit_lanes(bot, select, problems)
         _audit_ledger(bot, select, problems)
         venue_fills = {_fill_key(fill) for fill in read_fills(bot.venue_file)}
-        for row in select("fills", bot.name):
-            if (row["trade_id"], row["client_order_id"]) not in venue_fills:
-                problems.append(f"fill {row['trade_id']} is not the venue's")
+        problems.extend(
+            f"fill {row['trade_id']} is not the venue's"
+            for row in select("fills", bot.name)
+            if (row["trade_id"], row["client_order_id"]) not in venue_fills
+        )
     assert not problems, "\n".join((str(bot.folder), *problems[:20]))
 
 
@@ -510,10 +563,12 @@ def audit_bot(bot: Bot, *, is_rebuilt: bool = False) -> Audit:
         _audit_ledger(bot, select, problems)
         _audit_positions(bot, select, problems, is_rebuilt=is_rebuilt)
         incidents = select("incidents", bot.name)
-        for row in incidents:
-            if row["severity"] == "OPEN" and row["closed_at"] is None:
-                problems.append(f"open incident {row['kind']}: {row['content']}")
-    _audit_balances(bot, problems)
+        problems.extend(
+            f"open incident {row['kind']}: {row['content']}"
+            for row in incidents
+            if row["severity"] == "OPEN" and row["closed_at"] is None
+        )
+    _audit_venue(bot, problems)
     states = Counter(row["state"] for row in orders.values())
     counts = {
         "processes": len(bot.processes),
@@ -526,6 +581,7 @@ def audit_bot(bot: Bot, *, is_rebuilt: bool = False) -> Audit:
         "rejected": states["REJECTED"],
         "open": states["OPEN"] + states["PARTIALLY_FILLED"],
         "incidents": len(incidents),
+        "duplicates": sum("was sent" in problem for problem in problems),
         "problems": len(problems),
     }
     return Audit(counts=counts, problems=tuple(problems))
@@ -539,9 +595,11 @@ def _audit_requests(
     for client_order_id, count in Counter(r.client_order_id for r in requests).items():
         if count > 1:
             problems.append(f"client order id {client_order_id} was sent {count} times")
-    for request in requests if is_complete else ():
-        if request.client_order_id not in orders:
-            problems.append(f"request {request.client_order_id} is not in the books")
+    problems.extend(
+        f"request {request.client_order_id} is not in the books"
+        for request in requests
+        if is_complete and request.client_order_id not in orders
+    )
     return len(requests)
 
 
@@ -626,8 +684,14 @@ def _audit_ledger(bot: Bot, select: Select, problems: list[str]) -> None:
 def _audit_positions(bot: Bot, select: Select, problems: list[str], *, is_rebuilt: bool) -> None:
     """Position = fills = inventory = what the slots hold and the dust."""
     moved: dict[str, Decimal] = defaultdict(lambda: ZERO)
-    for row in select("fills", bot.name):
-        moved[row["symbol"]] += _base_change(row)
+    if is_rebuilt:
+        # Also what the lost books had booked.
+        for fill in read_fills(bot.venue_file):
+            is_own = fill.client_order_id.startswith(bot.tag)
+            moved[fill.symbol] += _base_change(fill_record(fill)) if is_own else ZERO
+    else:
+        for row in select("fills", bot.name):
+            moved[row["symbol"]] += _base_change(row)
     inventory: dict[str, Decimal] = defaultdict(lambda: ZERO)
     for row in select("ledger", bot.name):
         if row["account"] == "inventory":
@@ -643,25 +707,40 @@ def _audit_positions(bot: Bot, select: Select, problems: list[str], *, is_rebuil
         held[row["symbol"]] += Decimal(memory.get("dust_quantity", "0"))
     for row in select("positions", bot.name):
         symbol, quantity = row["symbol"], Decimal(row["quantity"])
-        facts = {"ledger": inventory[symbol], "slots and dust": held[symbol]}
-        facts |= {} if is_rebuilt else {"fills": moved[symbol]}
+        facts = {
+            "fills": moved[symbol],
+            "ledger": inventory[symbol],
+            "slots and dust": held[symbol],
+        }
         for name, value in facts.items():
             if value != quantity:
                 problems.append(f"{symbol}: position {quantity}, {name} {value}")
 
 
-def _audit_balances(bot: Bot, problems: list[str]) -> None:
-    """The venue itself conserves: initial balances and fills give what it says it holds."""
+def _audit_venue(bot: Bot, problems: list[str]) -> None:
+    """The venue itself conserves: its fills give what it says it holds."""
     totals = {a: Decimal(q) for a, q in bot.settings["venue"]["balances"].items()}
+    positions: dict[str, Decimal] = defaultdict(lambda: ZERO)
     for fill in read_fills(bot.venue_file):
-        base, quote = fill.symbol.split("/")
         sign = 1 if fill.side is Side.BUY else -1
-        totals[base] += sign * fill.quantity
-        totals[quote] -= sign * fill.quantity * fill.price
-        totals[fill.fee_asset] -= fill.fee
-    for balance in read_balances(bot.venue_file):
-        if balance.free + balance.locked != totals[balance.asset]:
-            problems.append(f"the venue's {balance.asset} is not what its fills say")
+        positions[fill.symbol] += sign * fill.quantity
+        if ":" not in fill.symbol:
+            base, quote = fill.symbol.split("/")
+            totals[base] += sign * fill.quantity
+            totals[quote] -= sign * fill.quantity * fill.price
+            totals[fill.fee_asset] -= fill.fee
+    if not any(":" in symbol for symbol in positions):
+        problems.extend(
+            f"the venue's {balance.asset} is not what its fills say"
+            for balance in read_balances(bot.venue_file)
+            if balance.free + balance.locked != totals[balance.asset]
+        )
+    held = {position.symbol: position.quantity for position in read_positions(bot.venue_file)}
+    problems.extend(
+        f"the venue's position of {symbol} is not what its fills say"
+        for symbol, quantity in positions.items()
+        if ":" in symbol and held.get(symbol, ZERO) != quantity
+    )
 
 
 def _fill_key(fill: Fill) -> tuple[str, str]:
@@ -677,7 +756,7 @@ def _fill_values(row: Json) -> tuple[Decimal, Decimal, Decimal, str]:
     )
 
 
-def _base_change(row: Json) -> Decimal:
+def _base_change(row: Mapping[str, Any]) -> Decimal:
     quantity = Decimal(row["quantity"]) if row["side"] == "BUY" else -Decimal(row["quantity"])
     is_base = row["fee_asset"] == row["symbol"].split("/")[0]
     return quantity - Decimal(row["fee"]) if is_base else quantity
@@ -689,5 +768,5 @@ def _base_change(row: Json) -> Decimal:
 def a_seed() -> int:
     """A new seed, or the one to repeat (CRASH_SEED); always printed."""
     seed = int(os.environ.get("CRASH_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
-    print(f"CRASH_SEED={seed}")
+    say(f"CRASH_SEED={seed}")
     return seed

@@ -131,8 +131,8 @@ class GridPlanning:
         """
         Holdings that wait and where they would be closed, in the order in which room is given.
 
-        That order is by the price of the closing order itself: a slot whose order follows the market
-        is far from its own price. By slots, room would be made for one and taken by another.
+        That order is by the price of the closing order itself: a slot whose order follows the
+        market is far from its own price. By slots, room would be made for one and taken by another.
         """
         found = []
         for slot in book.nearest_first():
