@@ -15,7 +15,7 @@ from market_maker.engine.deciding.account import AccountActor
 from market_maker.engine.lane import Lane
 from market_maker.engine.procedures import Procedures
 from market_maker.engine.venue.placing import VenueClock
-from market_maker.engine.venue.reading import read_snapshot, within_timeout
+from market_maker.engine.venue.reading import asked, read_snapshot, within_timeout
 from market_maker.ports.clock import Clock
 from market_maker.ports.exchange import Exchange
 from market_maker.ports.failpoints import failpoint
@@ -132,10 +132,10 @@ class Reconciler:
         pause = FIRST_PAUSE_S
         while True:
             try:
-                balances = await within_timeout(self._exchange.fetch_balances())
+                balances = await asked(self._exchange.fetch_balances)
                 positions: tuple[VenuePosition, ...] = ()
                 if self._exchange.is_derivative:
-                    positions = await within_timeout(self._exchange.fetch_positions())
+                    positions = await asked(self._exchange.fetch_positions)
             except ExchangeError as error:
                 _log.warning("balances_not_read", error=str(error), again_in_s=pause)
                 await asyncio.sleep(pause)

@@ -13,7 +13,12 @@ from typing import Final, TypeVar
 
 import structlog
 
-from market_maker.domain.errors import ExchangeUnavailable, OutcomeUnknown, UnknownOrder
+from market_maker.domain.errors import (
+    ExchangeUnavailable,
+    OutcomeUnknown,
+    RateLimited,
+    UnknownOrder,
+)
 from market_maker.domain.events import Balance, OrderLookedUp, VenuePosition, VenueSnapshotTaken
 from market_maker.domain.fill import Fill
 from market_maker.domain.order import Order, OrderReport
@@ -24,6 +29,7 @@ T = TypeVar("T")
 
 READS_MAX: Final = 5
 REQUEST_TIMEOUT_S: Final = 10
+AGAIN_S: Final = (0.02, 0.1)
 START_PATIENCE_S: Final = 60.0
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -48,7 +54,7 @@ async def read_snapshot(
     fills = await _read_fills(exchange, symbol, after_trade_id)
     for _ in range(READS_MAX):
         before = fills
-        open_orders = await within_timeout(exchange.fetch_open_orders(symbol))
+        open_orders = await asked(lambda: exchange.fetch_open_orders(symbol))
         listed = {report.client_order_id for report in open_orders}
         missing = [o for o in orders if o.state.is_resting and o.client_order_id not in listed]
         lookups = await _look_up_each(exchange, clock, missing, update_id)
@@ -79,9 +85,9 @@ async def look_up(
     report: OrderReport | None = None
     fills: tuple[Fill, ...] = ()
     with suppress(UnknownOrder):
-        report = await within_timeout(exchange.fetch_order(symbol, client_order_id))
+        report = await asked(lambda: exchange.fetch_order(symbol, client_order_id))
     if report is not None and report.cumulative_quantity:
-        fills = await within_timeout(exchange.fetch_fills(symbol, client_order_id=client_order_id))
+        fills = await asked(lambda: exchange.fetch_fills(symbol, client_order_id=client_order_id))
     return OrderLookedUp(
         id=update_id,
         symbol=symbol,
@@ -102,6 +108,18 @@ async def within_timeout(request: Awaitable[T]) -> T:
             return await request
     except TimeoutError as error:
         raise OutcomeUnknown(f"no answer within {REQUEST_TIMEOUT_S} s") from error
+
+
+async def asked(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask a harmless question; one that got no answer is asked again at once, a few times."""
+    for pause in AGAIN_S:
+        try:
+            return await within_timeout(ask())
+        except RateLimited:
+            raise
+        except (ExchangeUnavailable, OutcomeUnknown):
+            await asyncio.sleep(pause)
+    return await within_timeout(ask())
 
 
 async def until_answered(ask: Callable[[], Awaitable[T]]) -> T:
@@ -137,14 +155,14 @@ async def _look_up_each(
 
 
 async def _read_fills(exchange: Exchange, symbol: str, after_trade_id: str) -> tuple[Fill, ...]:
-    return await within_timeout(exchange.fetch_fills(symbol, after_trade_id=after_trade_id))
+    return await asked(lambda: exchange.fetch_fills(symbol, after_trade_id=after_trade_id))
 
 
 async def _read_account(
     exchange: Exchange, symbol: str
 ) -> tuple[tuple[Balance, ...], VenuePosition | None]:
-    balances = await within_timeout(exchange.fetch_balances())
+    balances = await asked(exchange.fetch_balances)
     if not exchange.is_derivative:
         return balances, None
-    positions = await within_timeout(exchange.fetch_positions())
+    positions = await asked(exchange.fetch_positions)
     return balances, next((p for p in positions if p.symbol == symbol), None)

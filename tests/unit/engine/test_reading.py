@@ -1,15 +1,16 @@
 """Reading the venue: one consistent view, bounded in time, and stopped when told to."""
 
 import asyncio
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
-from market_maker.domain.errors import ExchangeUnavailable, OutcomeUnknown
+from market_maker.domain.errors import ExchangeUnavailable, OutcomeUnknown, RateLimited
 from market_maker.domain.events import Balance, VenueSnapshotTaken
 from market_maker.domain.order import OrderState
 from market_maker.engine.venue import reading
-from market_maker.engine.venue.reading import look_up, read_snapshot, within_timeout
+from market_maker.engine.venue.reading import asked, look_up, read_snapshot, within_timeout
 from tests.builders import SYMBOL, a_report, an_instrument, an_order
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.exchange import FakeExchange
@@ -111,3 +112,28 @@ async def test_a_cancellation_is_never_swallowed_by_an_answer_that_comes_with_it
     _, pending = await asyncio.wait([task], timeout=0.5)
 
     assert not pending
+
+
+async def test_a_question_without_an_answer_is_asked_again_a_few_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reading, "AGAIN_S", (0.0, 0.0))
+    errors: list[Exception] = [OutcomeUnknown("lost"), ExchangeUnavailable("down")]
+
+    async def ask() -> str:
+        if errors:
+            raise errors.pop()
+        return "answer"
+
+    assert await asked(ask) == "answer"
+
+
+async def test_a_rate_limited_question_is_not_repeated_at_once() -> None:
+    errors: list[Exception] = [RateLimited("slow down", retry_after=timedelta(seconds=1))] * 2
+
+    async def ask() -> str:
+        raise errors.pop()
+
+    with pytest.raises(RateLimited):
+        await asked(ask)
+    assert len(errors) == 1

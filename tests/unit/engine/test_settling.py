@@ -43,6 +43,7 @@ async def settler(
     heard: list[Update],
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Settler]:
+    monkeypatch.setattr(reading, "AGAIN_S", (0.0,))
     monkeypatch.setattr(settling, "FIRST_PAUSE_S", 0.0001)
     monkeypatch.setattr(settling, "PAUSE_S_MAX", 0.001)
     settler = Settler(exchange, clock, margin=MARGIN, put=heard.append, find=lambda order: order)
