@@ -91,6 +91,7 @@ class Orchestrator:
         self._tasks: dict[str, asyncio.Task[Any]] = {}
         self._numbers = count(1)
         self._rebuilds: Mapping[str, str] = {}
+        self._answers: list[Update] = []
         self._retired: tuple[str, ...] = ()
         self.symbols = settings.symbols
         self._strategy_kinds: Mapping[str, str] = {}
@@ -117,7 +118,11 @@ class Orchestrator:
         )
         self.driver = make_driver(self.procedures)
         self.settler = Settler(
-            exchange, clock, put=self.put, find=self._find_order, margin=settings.settle_margin
+            exchange,
+            clock,
+            put=self._put_answer,
+            find=self._find_order,
+            margin=settings.settle_margin,
         )
         self.reconciler = Reconciler(
             exchange,
@@ -125,7 +130,7 @@ class Orchestrator:
             self.procedures,
             self.venue_clock,
             lane_of=self._lane_by_symbol.__getitem__,
-            put=self.put,
+            put=self._put_answer,
         )
         self.desk = OperatorDesk(
             store=store,
@@ -243,6 +248,13 @@ class Orchestrator:
             lane = next(iter(self.lanes.values()), None)
         if lane is not None:
             lane.inbox.put(update)
+
+    def _put_answer(self, update: Update) -> None:
+        """Give back what was asked; in lock-step all answers together, in one order."""
+        if self._on_idle is None:
+            self.put(update)
+        else:
+            self._answers.append(update)
 
     @property
     def is_idle(self) -> bool:
@@ -451,7 +463,11 @@ class Orchestrator:
         """
         due_at = self.clock.now() + self.settings.reconcile_interval
         while not self._stopped.is_set():
-            if self.is_idle and self.clock.now() >= due_at:
+            if self.is_idle and self._answers:
+                answers, self._answers = self._answers, []
+                for answer in sorted(answers, key=lambda one: (one.symbol, one.id)):
+                    self.put(answer)
+            elif self.is_idle and self.clock.now() >= due_at:
                 due_at += self.settings.reconcile_interval
                 self._request_reconcile()
             elif self.is_idle:

@@ -8,6 +8,7 @@ once. Unarmed, a passage costs one dictionary look-up.
 
 import os
 import signal
+import threading
 from dataclasses import dataclass
 
 VARIABLE = "MARKET_MAKER_FAILPOINT"
@@ -34,7 +35,10 @@ def failpoint(name: str) -> None:
     del _ARMED[name]
     if armed.action == "error":
         raise FailpointError(f"failpoint {name}")
-    os.kill(os.getpid(), signal.SIGSTOP if armed.action == "stop" else signal.SIGKILL)
+    # To this very thread: a stop sent to the process lets its sender run on for a moment.
+    signal.pthread_kill(
+        threading.get_ident(), signal.SIGSTOP if armed.action == "stop" else signal.SIGKILL
+    )
 
 
 def _parse(text: str) -> dict[str, _Armed]:

@@ -83,7 +83,7 @@ VENUE = (
     "venue.after_commit_before_tell",
 )
 on_sqlite = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
-UNSURE = {"seed": 3, "answer_lost_ratio": "0.3", "request_lost_ratio": "0.2"}
+UNSURE = {"seed": 3, "answer_lost_ratio": "0.2", "request_lost_ratio": "0.1"}
 
 ROUTES = {
     "start": (*START, "reconcile.begin:4", "reconcile.read:4"),
@@ -194,6 +194,7 @@ def locked(database_url: str) -> Iterator[None]:
             server.rollback()
 
 
+@on_sqlite
 def test_a_database_locked_for_a_moment_is_waited_for(bot: Bot) -> None:
     process = bot.start()
     bot.await_fills(2)

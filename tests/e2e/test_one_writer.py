@@ -15,17 +15,17 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 # Outside of any transaction: nothing but the process itself is frozen.
 FROZEN_AT = (
-    "workflow.input_journaled:6",
-    "workflow.after_decide:6",
+    "workflow.input_journaled:12",
+    "workflow.after_decide:12",
     "place.before_send:3",
     "place.among_sends:3",
     "place.after_sends:2",
-    "record.begin:6",
-    "record.before_checkpoint:6",
+    "record.begin:12",
+    "record.before_checkpoint:12",
     "reconcile.read:3",
 )
 # On PostgreSQL the road is the same, only the locks differ.
-FROZEN_AT_ON_SERVER = ("place.before_send:3", "record.before_checkpoint:6")
+FROZEN_AT_ON_SERVER = ("place.before_send:3", "record.before_checkpoint:12")
 
 
 def lease_has_expired(bot: Bot) -> bool:
@@ -105,8 +105,8 @@ def freeze_take_over_and_wake(bot: Bot, passage: str) -> None:
 def freeze(bot: Bot, passage: str) -> Process:
     """A process stopped there; again if one of its other threads was just writing."""
     name, _, nth = passage.partition(":")
-    for _ in range(5):
-        process = bot.start(failpoint=f"{name}:stop:{nth}")
+    for attempt in range(5):
+        process = bot.start(failpoint=f"{name}:stop:{int(nth) + attempt}")
         eventually(process.is_frozen, what=f"{name} freezes it")
         if is_writable(bot):
             return process
