@@ -177,7 +177,11 @@ class VenueSnapshotTaken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandIssued:
-    """An operator's wish. `name` is one of `commands.COMMAND_NAMES`; `argument` depends on it."""
+    """
+    An operator's wish. `name` is one of `commands.COMMAND_NAMES`; `argument` depends on it.
+
+    `is_for_all` says that every symbol is given the command, not this one alone.
+    """
 
     KIND: ClassVar[str] = "command"
     id: str
@@ -187,6 +191,7 @@ class CommandIssued:
     command_id: str
     name: str
     argument: str = ""
+    is_for_all: bool = True
     cause: str = ""
 
 

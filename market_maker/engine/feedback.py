@@ -89,7 +89,7 @@ class Feedback:
             return
         done = self._commands.setdefault(command.command_id, set())
         done.add(command.symbol)
-        if not command.cause and not done.issuperset(self.symbols):
+        if command.is_for_all and not done.issuperset(self.symbols):
             return
         del self._commands[command.command_id]
         _log.info("command_done", command=command.name, command_id=command.command_id)

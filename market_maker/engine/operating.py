@@ -97,7 +97,7 @@ class OperatorDesk:
                     command_id=row.command_id,
                     name=row.name,
                     argument=row.argument,
-                    cause="one symbol" if row.symbol else "",
+                    is_for_all=not row.symbol,
                 )
             )
 

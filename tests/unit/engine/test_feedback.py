@@ -109,7 +109,7 @@ async def test_a_command_to_all_is_done_once_every_symbol_has_recorded_it(desk: 
 async def test_a_command_to_one_symbol_is_done_at_once_and_our_own_need_no_mark(
     desk: Desk,
 ) -> None:
-    one: CommandIssued = replace(a_command("pause", command_id="c1"), cause="one symbol")
+    one: CommandIssued = replace(a_command("pause", command_id="c1"), is_for_all=False)
 
     await desk.after(one, a_command("start", command_id=""))
 
@@ -123,7 +123,7 @@ async def test_a_command_that_cannot_be_marked_ends_the_process(
     monkeypatch.setattr(feedback_module, "end_process", lambda error, where: ended.append(error))
     desk.error = OSError("the disk is full")
 
-    await desk.after(replace(a_command("pause", command_id="c1"), cause="one symbol"))
+    await desk.after(replace(a_command("pause", command_id="c1"), is_for_all=False))
 
     assert ended == [desk.error]
 
